@@ -1,0 +1,1 @@
+"""Instances become stacks in slice order, recognised as T1, T1c, T2 or FLAIR, and volumes with exact geometry."""

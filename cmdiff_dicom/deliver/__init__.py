@@ -1,0 +1,1 @@
+"""A finished object goes to its destinations, with storage commitment."""

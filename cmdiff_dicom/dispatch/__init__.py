@@ -1,0 +1,1 @@
+"""Settles studies, rings workers through Celery over Redis, and picks up what was lost."""

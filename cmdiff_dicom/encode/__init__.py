@@ -1,0 +1,1 @@
+"""A label map becomes a DICOM-SEG on the radiologist's own pixels."""

@@ -1,0 +1,121 @@
+"""Where voxels are: grids in patient space, and how values move from one grid to another.
+
+One convention everywhere: an index is (k slice, j row, i column); millimetres are patient LPS
+(+x left, +y posterior, +z head; PS3.3 C.7.6.2.1.1). `mm_from_index` maps (k, j, i, 1) to (x, y, z, 1).
+Transforms are named `b_from_a` and chained so that neighbours agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Affine = NDArray[np.float64]
+
+
+def frozen(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The same array, read-only."""
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A regular grid of voxels in patient space.
+
+    Shapes: `shape` (k, j, i); `mm_from_index` float64 (4, 4), its columns the steps in mm along k, j and i.
+    """
+
+    shape: tuple[int, int, int]
+    mm_from_index: Affine
+    frame_of_reference_uid: str = ""
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.mm_from_index, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise ValueError("mm_from_index must be a finite, invertible 4x4 matrix")
+        object.__setattr__(self, "mm_from_index", frozen(affine))
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+
+    @property
+    def index_from_mm(self) -> Affine:
+        return np.asarray(np.linalg.inv(self.mm_from_index), dtype=np.float64)
+
+    @property
+    def spacing_mm(self) -> NDArray[np.float64]:
+        """Lengths in mm of one step along k, j and i."""
+        return np.asarray(np.linalg.norm(self.mm_from_index[:3, :3], axis=0), dtype=np.float64)
+
+    @property
+    def voxel_ml(self) -> float:
+        return float(abs(np.linalg.det(self.mm_from_index[:3, :3]))) / 1000.0
+
+    @property
+    def centre_mm(self) -> NDArray[np.float64]:
+        middle = (np.array(self.shape, dtype=np.float64) - 1.0) / 2.0
+        return np.asarray(self.mm(middle[None])[0], dtype=np.float64)
+
+    def mm(self, index: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float64]:
+        """Patient millimetres (n, 3) of voxel indices (n, 3)."""
+        return np.asarray(index, dtype=np.float64) @ self.mm_from_index[:3, :3].T + self.mm_from_index[:3, 3]
+
+    def index(self, mm: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Fractional voxel indices (n, 3) of patient millimetres (n, 3)."""
+        inverse = self.index_from_mm
+        return np.asarray(mm, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+
+    def is_close(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
+        """True where both grids put every voxel within `tolerance_mm` of each other."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(self.shape) - 1)
+        return bool(np.abs(self.mm(corners) - other.mm(corners)).max() <= tolerance_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Intensities on a grid. Shapes: `array` float32 (k, j, i), read-only."""
+
+    array: NDArray[np.float32]
+    geometry: Geometry
+    name: str = field(default="")
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.geometry.shape:
+            raise ValueError(f"array {self.array.shape} does not fit its grid {self.geometry.shape}")
+        view = self.array.view()
+        frozen(view)
+        object.__setattr__(self, "array", view)
+
+
+def resample(
+    volume: Volume,
+    onto: Geometry,
+    volume_mm_from_onto_mm: Affine | None = None,
+    order: int = 1,
+    fill: float = 0.0,
+) -> NDArray[np.float32]:
+    """Values of `volume` at the voxel centres of `onto`: linear (`order` 1) or nearest (0); `fill` outside.
+
+    Shapes: result float32 `onto.shape`. `volume_mm_from_onto_mm` is a (4, 4) LPS transform, the identity unless given.
+    """
+    from scipy import ndimage
+
+    between = np.eye(4) if volume_mm_from_onto_mm is None else volume_mm_from_onto_mm
+    volume_from_onto = volume.geometry.index_from_mm @ between @ onto.mm_from_index
+    if onto.shape == volume.geometry.shape and np.allclose(volume_from_onto, np.eye(4), atol=1e-6):
+        return np.array(volume.array, dtype=np.float32)
+    values = ndimage.affine_transform(
+        volume.array,
+        volume_from_onto[:3, :3],
+        volume_from_onto[:3, 3],
+        output_shape=onto.shape,
+        output=np.float32,
+        order=order,
+        mode="constant",
+        cval=fill,
+        prefilter=False,
+    )
+    return np.asarray(values, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""The truth: which instance, study, job and delivery is where, and why."""

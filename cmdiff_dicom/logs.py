@@ -1,0 +1,43 @@
+"""One JSON line per step, with allow-listed fields only, so that no patient value can slip into a log.
+
+Foreign libraries print what they like, patient names included; their loggers are silenced. Foreign exceptions are
+told by type and place, never by text.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+ALLOWED = frozenset({
+    "step", "job", "delivery", "seconds", "state", "error", "where", "count", "bytes", "status", "device", "queue",
+    "destination", "process", "version", "attempt", "free_bytes", "peer", "port", "host", "quality", "instances",
+})  # fmt: skip
+NOISY = ("pynetdicom", "pydicom", "highdicom", "celery", "kombu", "redis", "sqlalchemy", "amqp", "PIL", "matplotlib", "deepbet")
+
+
+def silence_libraries() -> None:
+    """Library loggers say nothing below CRITICAL and hand nothing to the root logger."""
+    for name in NOISY:
+        logger = logging.getLogger(name)
+        logger.handlers = [logging.NullHandler()]
+        logger.propagate = False
+        logger.setLevel(logging.CRITICAL)
+
+
+def log(step: str, **fields: str | int | float | bool | None) -> None:
+    """Print one line: when, which step, and the allow-listed fields; others are dropped."""
+    line: dict[str, object] = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "step": step}
+    line |= {key: round(value, 3) if isinstance(value, float) else value for key, value in fields.items() if key in ALLOWED}
+    print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+def place(error: BaseException) -> str:
+    """Type, file and line of an exception without its text, which may quote a header."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    return f"{type(error).__name__} at {where}"

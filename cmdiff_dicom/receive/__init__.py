@@ -1,0 +1,1 @@
+"""Bytes from the network or a folder become durable, indexed instances."""

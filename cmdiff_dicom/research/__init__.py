@@ -1,0 +1,1 @@
+"""Train, evaluate and compare the model; never in the hospital's path."""

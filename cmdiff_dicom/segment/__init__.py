@@ -1,0 +1,1 @@
+"""CMDiff: a prepared study becomes region probabilities."""

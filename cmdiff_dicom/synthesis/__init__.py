@@ -1,0 +1,1 @@
+"""A digital head with a tumour whose truth is known; arrays only."""

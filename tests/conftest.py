@@ -1,0 +1,26 @@
+"""What every test may ask for: the real images, and a ban on skips where all must run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images (CMDIFF_TEST_DATA); tests that need it are skipped by name without it."""
+    folder = os.environ.get("CMDIFF_TEST_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("CMDIFF_TEST_DATA does not name a folder of real images")
+    return Path(folder)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("CMDIFF_TEST_NO_SKIPS") and not item.get_closest_marker("gpu") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped where no skip is allowed: {report.longrepr}"
