@@ -1,0 +1,53 @@
+"""Settings: read once, all faults at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from cmdiff_dicom.errors import SettingsFault
+from cmdiff_dicom.settings import Settings, read_settings
+
+
+def written(tmp_path, text):
+    path = tmp_path / "settings.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_without_a_file_the_defaults_hold():
+    assert read_settings(None, {}) == Settings()
+
+
+def test_the_environment_overrides_the_file(tmp_path):
+    path = written(tmp_path, "[listen]\nport = 4242\n")
+    settings = read_settings(path, {"CMDIFF_LISTEN__PORT": "104", "CMDIFF_LISTEN__CALLING_AE_TITLES": "PACS, SCANNER"})
+    assert settings.listen.port == 104
+    assert settings.listen.calling_ae_titles == ("PACS", "SCANNER")
+
+
+def test_all_faults_are_told_at_once(tmp_path):
+    path = written(tmp_path, '[listen]\nport = 99999\nprot = 1\n[dispatch]\nquiet_s = "soon"\n')
+    with pytest.raises(SettingsFault) as fault:
+        read_settings(path, {})
+    assert all(key in str(fault.value) for key in ("listen.port", "listen.prot", "dispatch.quiet_s"))
+
+
+def test_a_destination_without_address_is_a_fault(tmp_path):
+    path = written(tmp_path, '[[destinations]]\nname = "pacs"\nae_title = "PACS"\n')
+    with pytest.raises(SettingsFault, match="needs ae_title, host and port"):
+        read_settings(path, {})
+
+
+def test_an_ae_title_of_seventeen_characters_is_a_fault(tmp_path):
+    with pytest.raises(SettingsFault, match="1 to 16"):
+        read_settings(written(tmp_path, '[listen]\nae_title = "ABCDEFGHIJKLMNOPQ"\n'), {})
+
+
+def test_a_missing_file_is_a_fault_that_names_it(tmp_path):
+    with pytest.raises(SettingsFault, match=r"nowhere\.toml"):
+        read_settings(tmp_path / "nowhere.toml", {})
+
+
+def test_a_file_that_is_no_toml_is_a_fault(tmp_path):
+    with pytest.raises(SettingsFault, match="is not TOML"):
+        read_settings(written(tmp_path, "listen: {port: 104}"), {})
