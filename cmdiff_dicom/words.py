@@ -10,19 +10,42 @@ import re
 
 VOCABULARY = frozenset(
     """
-    T1 T1W T1WI T2 T2W T2WI PD FLAIR TIRM STIR DARK FLUID SPACE CUBE VISTA MPRAGE MP2RAGE MEMPRAGE BRAVO SPGR FSPGR
-    TFE TFL FLASH VIBE TSE FSE SE GRE GR GE EPI EP DWI DTI ADC TRACE SWI SWAN T2STAR TOF MRA ANGIO PERF PERFUSION
-    DSC DCE ASL CBF CBV MTT BOLD FMRI GD GAD GADO POST CE KM C+ +C PRE WO W/O WITHOUT W WITH CONTRAST NATIVE
-    UNENHANCED LOCALIZER SCOUT SURVEY LOC MPR MIP PROJECTION SUB SUBTRACTION AX AXIAL SAG SAGITTAL COR CORONAL TRA
-    3D 2D SPINE CERVICAL LUMBAR THORACIC KNEE LIVER PELVIS FS FATSAT FAT BRAIN HEAD NECK ORBIT IR INV1 INV2 UNI MAP
-    FIELDMAP RMS MAGNITUDE PHASE
+    T1 T1W T1WI T1C T2 T2W T2WI PD FLAIR TIRM STIR DARK FLUID SPACE CUBE VISTA MPRAGE MP2RAGE MEMPRAGE BRAVO SPGR FSPGR
+    TFE TFL FLASH VIBE TSE FSE SE GRE GR GE EPI EP IR DIR PSIR DIXON FS FATSAT FAT INV1 INV2 UNI RMS MAGNITUDE PHASE
+    DWI DTI DIFF DIFFUSION ADC TRACE TRACEW TENSOR SWI SWIP SWAN VENBOLD T2STAR TOF MRA MRV ANGIO BOLD FMRI
+    PERF PERFUSION DSC DCE ASL PASL PCASL CBF CBV MTT TTP KTRANS MAP MAPPING FIELDMAP SPECTRO SVS CSI MRS
+    GD GAD GADO POST POSTGAD POSTGD POSTCONTRAST CE KM C+ +C PRE PREGAD PREGD PRECONTRAST WO W/O WITHOUT OHNE SANS W WITH
+    CONTRAST NATIVE NATIV UNENHANCED LOCALIZER LOCALISER SCOUT SURVEY PILOT LOC MPR MIP MINIP PROJECTION SUB SUBTRACTION
+    AX AXIAL SAG SAGITTAL COR CORONAL TRA 3D 2D BRAIN HEAD NECK ORBIT SPINE CERVICAL LUMBAR THORACIC KNEE LIVER PELVIS
+    SHOULDER HIP ANKLE WRIST ELBOW ABDOMEN PROSTATE BREAST HEART
     """.split()
 )
+
+# Names that people run together with what stands beside them: "WIPMPRAGE2100", "FLAIR642.5", "t1sagknee".
+_ANYWHERE = re.compile(
+    "(?=(MP2RAGE|MEMPRAGE|MPRAGE|FLAIR|LOCALI[ZS]ER|SCOUT|PCASL|DIFFUSION|PERFUSION|SPINE|KNEE|SHOULDER|LIVER|PROSTATE))"
+)
+_WEIGHTING = re.compile(r"(?:(?<![A-Z0-9])|(?<=AX)|(?<=SAG)|(?<=COR)|(?<=TRA)|(?<=[23]D))T[12](?![0-9])")
+_PLUS_AGENT = re.compile(r"\+ ?(?:C|GD|GAD|KM)(?![A-Z])|(?<![A-Z])C\+")
+
+_NO_AGENT = frozenset({"", "NONE", "NO", "N", "NIL", "NO CONTRAST", "WITHOUT", "WITHOUT CONTRAST", "W/O", "NA", "N/A", "UNKNOWN"})
 
 
 def known_words(*texts: str) -> frozenset[str]:
     """The vocabulary's words found in `texts`, upper case; everything else is dropped."""
     joined = " ".join(texts).upper().replace("T2*", " T2STAR ")
     pieces = re.split(r"[^A-Z0-9+/]+", joined)
-    split = re.findall(r"MP2RAGE|MPRAGE|T2STAR|[A-Z]+[0-9]?|[0-9]D", joined)
-    return frozenset(word for word in (*pieces, *split) if word in VOCABULARY)
+    split = re.findall(r"T2STAR|[A-Z]+[0-9]?|[0-9]D", joined)
+    found = {word for word in (*pieces, *split, *_ANYWHERE.findall(joined), *_WEIGHTING.findall(joined)) if word in VOCABULARY}
+    if _PLUS_AGENT.search(joined):
+        found.add("+C")
+    return frozenset(found)
+
+
+def names_contrast_agent(text: str) -> bool:
+    """True where Contrast/Bolus Agent, Volume or Start Time says that something was given.
+
+    Scanners and people fill the attributes with "NONE", "NO", "." or a volume of 0 where nothing was.
+    """
+    plain = text.strip(" .-_\0").upper()
+    return plain not in _NO_AGENT and not re.fullmatch(r"0+([.,]0*)?( ?ML)?", plain)
