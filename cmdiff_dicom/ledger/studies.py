@@ -1,0 +1,171 @@
+"""Verbs about what has come: instances, studies, and what of them may go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, and_, case, delete, exists, func, or_, select, update
+from sqlalchemy import insert as plain_insert
+
+from cmdiff_dicom.ledger.database import Database, Verbs, insert_into, reads, writes
+from cmdiff_dicom.ledger.group_commit import GroupCommit
+from cmdiff_dicom.ledger.headers import instance_of, row_of
+from cmdiff_dicom.ledger.history import history_of, record_event
+from cmdiff_dicom.ledger.schema import associations, deliveries, instances, jobs, studies
+from cmdiff_dicom.ledger.states import Arrival, Association, DeliveryState, Event, JobState, StudyActivity
+from cmdiff_dicom.records import ReceivedInstance
+
+
+class StudyVerbs(Verbs):
+    """Instances arrive, are looked at, and are forgotten when nobody needs their pixels any more."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._record = GroupCommit(self._record_all)
+
+    def record_instance(self, instance: ReceivedInstance) -> Arrival:
+        """The instance is on the ledger's disk. Every arrival counts: a resend too restarts its study's quiet time.
+
+        Calls from several threads share one transaction. Raises: StoreUnavailable; then nothing was counted.
+        """
+        return self._record(instance)
+
+    @writes
+    def _record_all(self, connection: Connection, received: Sequence[ReceivedInstance]) -> list[Arrival]:
+        # Studies are always locked in the same order, lest two listeners wait for each other.
+        for study_uid, count in sorted(Counter(instance.study_uid for instance in received).items()):
+            _count_arrivals(connection, [instance for instance in received if instance.study_uid == study_uid], count)
+        return [_record_one(connection, instance) for instance in received]
+
+    @reads
+    def instances(self, connection: Connection, study_uid: str) -> tuple[ReceivedInstance, ...]:
+        """All that came of a study and was not forgotten, in the order of arrival, conflicting duplicates included.
+
+        Which of two instances with one SOP Instance UID serves is for `assemble` to decide.
+        """
+        rows = connection.execute(select(instances).where(instances.c.study_uid == study_uid).order_by(instances.c.id))
+        return tuple(instance_of(row) for row in rows.mappings())
+
+    @reads
+    def open_studies(self, connection: Connection) -> tuple[StudyActivity, ...]:
+        """The studies of which something came that nobody has looked at yet, the longest waiting first."""
+        open_ = studies.c.arrivals != studies.c.looked_at_arrivals
+        rows = connection.execute(select(studies).where(open_).order_by(studies.c.first_arrival))
+        return tuple(_activity_of(row) for row in rows.mappings())
+
+    @reads
+    def study(self, connection: Connection, study_uid: str) -> StudyActivity | None:
+        """What is known of one study, with the number of its conflicting instances."""
+        row = connection.execute(select(studies).where(studies.c.study_uid == study_uid)).mappings().first()
+        return None if row is None else _activity_of(row)
+
+    @reads
+    def purgeable(self, connection: Connection, before: datetime) -> tuple[str, ...]:
+        """The studies whose pixels nobody needs and where nothing has happened since `before`, the oldest first."""
+        last = _last_change()
+        query = select(studies.c.study_uid).where(_nobody_waits(), last < before).order_by(last)
+        return tuple(connection.scalars(query))
+
+    @writes
+    def forget_pixels(self, connection: Connection, study_uid: str, remove: Callable[[str], object]) -> int:
+        """The study's blobs are removed by `remove(sha256)` and its instances struck out; how many. 0 where somebody waits.
+
+        The blobs go while the study is locked: an instance that comes meanwhile is recorded afterwards, and whoever
+        records it then sees that its blob is gone and writes it again.
+        """
+        locked = select(studies.c.study_uid).where(studies.c.study_uid == study_uid).with_for_update()
+        connection.execute(locked)
+        if connection.scalar(select(studies.c.study_uid).where(studies.c.study_uid == study_uid, _nobody_waits())) is None:
+            return 0
+        of_study = instances.c.study_uid == study_uid
+        results = select(jobs.c.blob_sha256).where(jobs.c.study_uid == study_uid, jobs.c.blob_sha256 != "")
+        for sha256 in (*connection.scalars(select(instances.c.sha256).where(of_study)), *connection.scalars(results)):
+            remove(sha256)
+        count = connection.execute(delete(instances).where(of_study)).rowcount
+        connection.execute(update(studies).where(studies.c.study_uid == study_uid).values(is_forgotten=True))
+        record_event(connection, study_uid, "pixels purged", f"{count} instances")
+        return count
+
+    @reads
+    def events(self, connection: Connection, study_uid: str) -> tuple[Event, ...]:
+        """The study's history, the oldest first."""
+        return history_of(connection, study_uid)
+
+    @writes
+    def note_association(self, connection: Connection, calling_ae: str, peer: str) -> None:
+        """`last_association` tells of this peer; for people who ask whether anybody ever reached us."""
+        seen = {"peer": peer, "at": datetime.now(UTC)}
+        insertion = insert_into(connection, associations).values(calling_ae=calling_ae, **seen)
+        connection.execute(insertion.on_conflict_do_update(index_elements=["calling_ae"], set_=seen))
+
+    @reads
+    def last_association(self, connection: Connection) -> Association | None:
+        """Who called us last; None where nobody ever did."""
+        row = connection.execute(select(associations).order_by(associations.c.at.desc()).limit(1)).mappings().first()
+        return None if row is None else Association(**row)
+
+
+def _count_arrivals(connection: Connection, arrived: Sequence[ReceivedInstance], count: int) -> None:
+    newest = max(arrived, key=lambda instance: instance.received_at)
+    insertion = insert_into(connection, studies).values(
+        study_uid=newest.study_uid,
+        accession_number=newest.accession_number,
+        arrivals=count,
+        first_arrival=newest.received_at,
+        last_arrival=newest.received_at,
+    )
+    given = insertion.excluded
+    named = case((given.accession_number != "", given.accession_number), else_=studies.c.accession_number)
+    changes = {"arrivals": studies.c.arrivals + given.arrivals, "last_arrival": given.last_arrival, "accession_number": named}
+    connection.execute(insertion.on_conflict_do_update(index_elements=["study_uid"], set_=changes))
+
+
+def _record_one(connection: Connection, instance: ReceivedInstance) -> Arrival:
+    same_uid = and_(instances.c.study_uid == instance.study_uid, instances.c.sop_uid == instance.sop_uid)
+    known = {tuple(row) for row in connection.execute(select(instances.c.series_uid, instances.c.sha256).where(same_uid))}
+    if (instance.series_uid, instance.blob.sha256) in known:
+        return Arrival.SAME_BYTES
+    connection.execute(plain_insert(instances).values(row_of(instance)))
+    if not known:
+        return Arrival.NEW
+    conflict = {"conflicts": studies.c.conflicts + 1}
+    connection.execute(update(studies).where(studies.c.study_uid == instance.study_uid).values(conflict))
+    return Arrival.OTHER_BYTES
+
+
+def _activity_of(row: RowMapping) -> StudyActivity:
+    return StudyActivity(**{name: row[name] for name in StudyActivity.__dataclass_fields__})
+
+
+def _nobody_waits() -> Any:
+    """True of a study that was looked at, whose jobs and deliveries are final, and that still has pixels."""
+    waiting_job = exists().where(
+        jobs.c.study_uid == studies.c.study_uid, jobs.c.state.in_([state for state in JobState if not state.is_final])
+    )
+    waiting_delivery = exists().where(
+        jobs.c.study_uid == studies.c.study_uid,
+        deliveries.c.key == jobs.c.key,
+        or_(
+            deliveries.c.state == DeliveryState.PENDING,
+            and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.final.is_(False)),
+        ),
+    )
+    has_pixels = exists().where(instances.c.study_uid == studies.c.study_uid)
+    return and_(studies.c.arrivals == studies.c.looked_at_arrivals, has_pixels, ~waiting_job, ~waiting_delivery)
+
+
+def _last_change() -> Any:
+    """When something last happened to a study: an arrival, or a change of a job or delivery."""
+    job = select(func.max(jobs.c.updated_at)).where(jobs.c.study_uid == studies.c.study_uid).scalar_subquery()
+    delivery = (
+        select(func.max(deliveries.c.updated_at))
+        .where(deliveries.c.key == jobs.c.key, jobs.c.study_uid == studies.c.study_uid)
+        .scalar_subquery()
+    )
+    latest: Any = studies.c.last_arrival
+    for other in (job, delivery):
+        latest = case((and_(other.is_not(None), other > latest), other), else_=latest)
+    return latest
