@@ -1,0 +1,209 @@
+"""The whole trip in one command: a small PACS routes a study to our own processes and gets the overlay back.
+
+Nothing is short-cut: the listener, the dispatcher and the worker are the commands that a hospital runs, in processes of their
+own; Redis is a real server; the study goes in by C-STORE and the result is read from what the PACS stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmdiff_dicom.errors import Broken
+from cmdiff_dicom.ledger import DeliveryState, Job, JobState, Ledger, open_ledger
+
+if TYPE_CHECKING:
+    from cmdiff_dicom.phantom.pacs import DemoPacs
+
+PASSING_DICE = 0.70
+"""The demo fails where the whole tumour's Dice with the known truth is below this."""
+QUIET_S = 3.0
+LIMIT_S = 600.0
+DEFAULT_SEED = 1
+
+
+class DemoFailed(Broken):
+    """The trip did not end as it must; the text says where it stopped and why."""
+
+
+@dataclass(frozen=True)
+class Trip:
+    """What came back: the final job, where the PACS stored the result, and the seconds of each leg."""
+
+    job: Job
+    seg_path: Path | None
+    seconds: dict[str, float]
+    seconds_to_result: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `cmdiff-dicom demo`."""
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="another number makes another patient (default %(default)s)")
+    parser.add_argument("--study", type=Path, help="your own DICOM study instead of the synthetic one (no truth, so no Dice)")
+    parser.add_argument("--output", type=Path, default=Path("output"), help="where the picture goes (default ./%(default)s)")
+    parser.add_argument("--weights", default="", help="other weights than those that ship")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 where the PACS has the committed SEG and, with the synthetic study, Dice is at least PASSING_DICE."""
+    from cmdiff_dicom.phantom.show import report
+
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cmdiff-demo-") as name:
+        folder = Path(name)
+        with ExitStack() as stack:
+            pacs, ledger = stack.enter_context(_node(folder, arguments.weights))
+            study, truth = _study(folder, arguments)
+            trip = _travel(pacs, ledger, study, folder)
+        return report(trip, study, truth, arguments.output, PASSING_DICE)
+
+
+def _study(folder: Path, arguments: argparse.Namespace) -> tuple[Path, Any]:
+    """The folder of DICOM files to send and, for a synthetic one, its truth."""
+    if arguments.study is not None:
+        if not arguments.study.is_dir():
+            raise DemoFailed(f"{arguments.study}: no such folder; --study wants a folder of DICOM files")
+        return arguments.study, None
+    from cmdiff_dicom.phantom.mri import write_study
+
+    print(f"Making the synthetic patient of seed {arguments.seed} ...", flush=True)
+    phantom = write_study(folder / "study", arguments.seed)
+    return phantom.folder, phantom.truth
+
+
+@contextmanager
+def _node(folder: Path, weights: str) -> Iterator[tuple[DemoPacs, Ledger]]:
+    """PACS, Redis, listener with dispatcher, and worker, all running; inside out they stop again."""
+    from cmdiff_dicom.dispatch import EmbeddedRedis, Supervisor
+    from cmdiff_dicom.phantom.pacs import DemoPacs
+
+    port = _free_port()
+    pacs = DemoPacs(folder / "pacs", "DEMOPACS", routes_to=("CMDIFF", "127.0.0.1", port))
+    with pacs, EmbeddedRedis(folder / "redis") as redis:
+        settings = folder / "settings.toml"
+        settings.write_text(_settings(folder, port, redis.url, pacs.port, weights), encoding="utf-8")
+        with (folder / "node.log").open("wb") as sink:
+            command = [sys.executable, "-m", "cmdiff_dicom.cli"]
+            children = Supervisor(
+                {
+                    "listen": [*command, "listen", "--settings", str(settings)],
+                    "worker": [*command, "worker", "--settings", str(settings)],
+                },
+                options={"stdout": sink, "stderr": sink},
+            )
+            children.tick()
+            try:
+                _wait_for_port(port, children, folder / "node.log")
+                yield pacs, open_ledger(f"sqlite:///{(folder / 'state' / 'ledger.sqlite').absolute()}")
+            finally:
+                children.stop(grace_s=10.0)
+
+
+def _settings(folder: Path, port: int, redis_url: str, pacs_port: int, weights: str) -> str:
+    return f"""
+state = "{folder / "state"}"
+[listen]
+ae_title = "CMDIFF"
+host = "127.0.0.1"
+port = {port}
+[queue]
+url = "{redis_url}"
+[spool]
+low_water_gb = 0.5
+floor_gb = 0.2
+[dispatch]
+quiet_s = {QUIET_S}
+give_up_s = {4 * QUIET_S}
+tick_s = 0.25
+[segment]
+weights = "{weights}"
+[[destinations]]
+name = "demo PACS"
+ae_title = "DEMOPACS"
+host = "127.0.0.1"
+port = {pacs_port}
+"""
+
+
+def _travel(pacs: DemoPacs, ledger: Ledger, study: Path, folder: Path) -> Trip:
+    """Sends the study as auto-routing would and waits, with a progress display, until its result is final."""
+    from rich.console import Console
+
+    console = Console()
+    start = time.monotonic()
+    with console.status("Sending the study by C-STORE ...") as status:
+        sent = pacs.route(study)
+        if not sent:
+            raise DemoFailed(f"{study}: holds no DICOM instance that could be sent")
+        seconds = {"C-STORE in": time.monotonic() - start}
+        console.print(f"  {sent} instances sent and stored in {seconds['C-STORE in']:.1f} s")
+        last, since, stored = "waiting until the study is quiet", time.monotonic(), time.monotonic()
+        while time.monotonic() - start < LIMIT_S:
+            status.update(f"{last} ... {time.monotonic() - since:.0f} s")
+            job, now = _where(ledger)
+            if now != last:
+                console.print(f"  {last}: {time.monotonic() - since:.1f} s")
+                seconds[last], last, since = time.monotonic() - since, now, time.monotonic()
+            if job is not None and now in {"done", "ended"}:
+                return Trip(job, pacs.stored_segmentation(), seconds | _stages(folder), time.monotonic() - stored)
+            time.sleep(0.1)
+    raise DemoFailed(f"nothing final after {LIMIT_S:.0f} s ({last}); the log is {_kept_log(folder)}")
+
+
+def _stages(folder: Path) -> dict[str, float]:
+    """The seconds of each stage, as the worker's own log tells them."""
+    lines = [json.loads(line) for line in (folder / "node.log").read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+    return {f"  {line['step']}": line["seconds"] for line in lines if line["step"].startswith("segment.") and "seconds" in line}
+
+
+def _where(ledger: Ledger) -> tuple[Job | None, str]:
+    """The only study's job and, in a few words, where it stands."""
+    jobs = ledger.jobs()
+    if not jobs:
+        return None, "waiting until the study is quiet"
+    job = jobs[0]
+    if job.state is JobState.SETTLED:
+        return job, "waiting for the worker"
+    if job.state is JobState.SEGMENTING:
+        return job, "registering, segmenting, encoding"
+    if job.state is not JobState.SEGMENTED:
+        return job, "ended"
+    states = {delivery.state for delivery in ledger.deliveries(job.key)}
+    if states == {DeliveryState.COMMITTED}:
+        return job, "done"
+    if DeliveryState.FAILED in states:
+        return job, "ended"
+    return job, "waiting for storage commitment" if states == {DeliveryState.SENT} else "sending the result to the PACS"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_port(port: int, children: Any, log_path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if not children.tick():
+            break
+        time.sleep(0.1)
+    raise DemoFailed(f"the listener did not start; its log is {_kept_log(log_path.parent)}")
+
+
+def _kept_log(folder: Path) -> Path:
+    """The node's log, copied out of the folder that is about to be deleted."""
+    return Path(shutil.copy(folder / "node.log", Path("cmdiff-demo.log").absolute()))

@@ -1,0 +1,106 @@
+"""What the demo tells at its end: what the PACS stored, how well it fits the truth, and a picture of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmdiff_dicom.geometry import Geometry, Volume, resample
+from cmdiff_dicom.ledger import JobState
+from cmdiff_dicom.overlay import draw_overlay
+from cmdiff_dicom.records import Label, Region
+
+if TYPE_CHECKING:
+    import pydicom
+
+    from cmdiff_dicom.phantom.demo import Trip
+
+WITHIN = {
+    Region.WT: (Label.NCR, Label.ED, Label.ET, Label.WT),
+    Region.TC: (Label.NCR, Label.ET),
+    Region.ET: (Label.ET,),
+}
+REGION_NAMES = {Region.WT: "whole tumour", Region.TC: "tumour core", Region.ET: "enhancing tumour"}
+
+
+def report(trip: Trip, study: Path, truth: Volume | None, output: Path, passing_dice: float) -> int:
+    """Prints the outcome and draws the picture; 0 only if the PACS holds a committed SEG that is good enough."""
+    for name, seconds in trip.seconds.items():
+        print(f"  {name:<45}{seconds:7.1f} s")
+    if trip.job.state is not JobState.SEGMENTED or trip.seg_path is None:
+        print(f"Ended as: {trip.job.state.value}. {trip.job.reason}")
+        return 1
+    image, labels = read_stored(trip.seg_path, study)
+    for label in Label:
+        if (labels == label).any():
+            print(f"  {label.name:<4} {(labels == label).sum() * image.geometry.voxel_ml:8.1f} ml")
+    wanted = None if truth is None else resample(truth, image.geometry, order=0).astype(np.uint8)
+    picture = output / "overlay.png"
+    draw_overlay(image, labels, picture, f"{trip.seconds_to_result:.0f} s after the last image", wanted)
+    print(f"Stored and committed by the PACS. Picture: {picture.absolute()}")
+    if wanted is None:
+        return 0
+    dice = {region: region_dice(labels, wanted, region) for region in Region}
+    print("  Dice with the known truth: " + ", ".join(f"{REGION_NAMES[region]} {value:.3f}" for region, value in dice.items()))
+    if dice[Region.WT] < passing_dice:
+        print(f"Failed: the whole tumour's Dice is below {passing_dice:.2f}.")
+        return 1
+    return 0
+
+
+def region_dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8], region: Region) -> float:
+    """2 |A and B| / (|A| + |B|) of one region; 1 where both are empty, 0 where one is."""
+    ours, theirs = np.isin(labels, WITHIN[region]), np.isin(truth, WITHIN[region])
+    total = int(ours.sum()) + int(theirs.sum())
+    return 2.0 * int((ours & theirs).sum()) / total if total else 1.0
+
+
+def read_stored(seg_path: Path, study: Path) -> tuple[Volume, NDArray[np.uint8]]:
+    """The referenced series as a volume and the stored SEG's labels on it, read by pydicom alone from what the PACS stored.
+
+    Each frame is put on the slice whose position it states, whatever order anything came in.
+    """
+    import pydicom
+
+    seg = pydicom.dcmread(seg_path)
+    series_uid = seg.ReferencedSeriesSequence[0].SeriesInstanceUID
+    slices = [source for source in _instances(study) if source.get("SeriesInstanceUID") == series_uid]
+    cosines = np.array(slices[0].ImageOrientationPatient, dtype=np.float64)
+    normal = np.cross(cosines[:3], cosines[3:])
+    slices.sort(key=lambda source: float(np.dot(normal, np.array(source.ImagePositionPatient, dtype=np.float64))))
+    positions = np.array([source.ImagePositionPatient for source in slices], dtype=np.float64)
+    row_mm, column_mm = map(float, slices[0].PixelSpacing)
+    affine = np.eye(4)
+    affine[:3, 0] = (positions[-1] - positions[0]) / (len(slices) - 1)
+    affine[:3, 1], affine[:3, 2], affine[:3, 3] = cosines[3:] * row_mm, cosines[:3] * column_mm, positions[0]
+    array = np.stack([source.pixel_array.astype(np.float32) for source in slices])
+    labels = np.zeros(array.shape, np.uint8)
+    names = {int(item.SegmentNumber): _label(item) for item in seg.SegmentSequence}
+    for frame, item in zip(np.atleast_3d(seg.pixel_array), seg.PerFrameFunctionalGroupsSequence, strict=True):
+        position = np.array(item.PlanePositionSequence[0].ImagePositionPatient, dtype=np.float64)
+        k = int(np.argmin(np.linalg.norm(positions - position, axis=1)))
+        labels[k][frame > 0] = names[int(item.SegmentIdentificationSequence[0].ReferencedSegmentNumber)]
+    return Volume(array, Geometry(array.shape, affine)), labels
+
+
+def _label(segment: pydicom.Dataset) -> Label:
+    """The label that a segment's property type code names."""
+    code = segment.SegmentedPropertyTypeCodeSequence[0].CodeValue
+    return {"6574001": Label.NCR, "79654002": Label.ED, "C113842": Label.ET}.get(code, Label.WT)
+
+
+def _instances(folder: Path) -> list[pydicom.Dataset]:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            try:
+                found.append(pydicom.dcmread(path))
+            except InvalidDicomError:
+                continue
+    return found
