@@ -103,9 +103,9 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
 
-def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+def insert_into(kind: str, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, which both databases spell alike."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return postgresql.insert(table) if kind == "postgresql" else sqlite.insert(table)
 
 
 def _may_pass(error: DBAPIError) -> bool:

@@ -183,7 +183,7 @@ def _send_again(connection: Connection, delivery: Delivery, reason: str) -> bool
 
 def _begin_transaction(connection: Connection, delivery: Delivery, transaction_uid: str) -> None:
     begun = {"transaction_uid": transaction_uid, "delivery": delivery.id, "begun_at": datetime.now(UTC)}
-    connection.execute(insert_into(connection, transactions).values(begun).on_conflict_do_nothing())
+    connection.execute(insert_into(connection.dialect.name, transactions).values(begun).on_conflict_do_nothing())
     count = {"transaction_uid": transaction_uid, "requests": deliveries.c.requests + 1}
     connection.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(count))
 

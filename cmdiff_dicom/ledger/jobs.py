@@ -150,7 +150,7 @@ class JobVerbs(Verbs):
                 "created_at": now,
                 "updated_at": now,
             }
-            connection.execute(insert_into(connection, deliveries).values(row).on_conflict_do_nothing())
+            connection.execute(insert_into(connection.dialect.name, deliveries).values(row).on_conflict_do_nothing())
         return True
 
     @writes

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, and_, case, delete, exists, func, or_, select, update
-from sqlalchemy import insert as plain_insert
 
-from cmdiff_dicom.ledger.database import Database, Verbs, insert_into, reads, writes
-from cmdiff_dicom.ledger.group_commit import GroupCommit
-from cmdiff_dicom.ledger.headers import instance_of, row_of
+from cmdiff_dicom.ledger.database import insert_into, reads, writes
+from cmdiff_dicom.ledger.headers import instance_of
 from cmdiff_dicom.ledger.history import history_of, record_event
+from cmdiff_dicom.ledger.recording import Recording
 from cmdiff_dicom.ledger.schema import associations, deliveries, instances, jobs, studies
-from cmdiff_dicom.ledger.states import Arrival, Association, DeliveryState, Event, JobState, StudyActivity
+from cmdiff_dicom.ledger.states import Association, DeliveryState, Event, JobState, StudyActivity
 from cmdiff_dicom.records import ReceivedInstance
 
 
-class StudyVerbs(Verbs):
+class StudyVerbs(Recording):
     """Instances arrive, are looked at, and are forgotten when nobody needs their pixels any more."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self._record = GroupCommit(self._record_all)
-
-    def record_instance(self, instance: ReceivedInstance) -> Arrival:
-        """The instance is on the ledger's disk. Every arrival counts: a resend too restarts its study's quiet time.
-
-        Calls from several threads share one transaction. Raises: StoreUnavailable; then nothing was counted.
-        """
-        return self._record(instance)
-
-    @writes
-    def _record_all(self, connection: Connection, received: Sequence[ReceivedInstance]) -> list[Arrival]:
-        # Studies are always locked in the same order, lest two listeners wait for each other.
-        for study_uid, count in sorted(Counter(instance.study_uid for instance in received).items()):
-            _count_arrivals(connection, [instance for instance in received if instance.study_uid == study_uid], count)
-        return [_record_one(connection, instance) for instance in received]
 
     @reads
     def instances(self, connection: Connection, study_uid: str) -> tuple[ReceivedInstance, ...]:
@@ -98,7 +78,7 @@ class StudyVerbs(Verbs):
     def note_association(self, connection: Connection, calling_ae: str, peer: str) -> None:
         """`last_association` tells of this peer; for people who ask whether anybody ever reached us."""
         seen = {"peer": peer, "at": datetime.now(UTC)}
-        insertion = insert_into(connection, associations).values(calling_ae=calling_ae, **seen)
+        insertion = insert_into(connection.dialect.name, associations).values(calling_ae=calling_ae, **seen)
         connection.execute(insertion.on_conflict_do_update(index_elements=["calling_ae"], set_=seen))
 
     @reads
@@ -106,34 +86,6 @@ class StudyVerbs(Verbs):
         """Who called us last; None where nobody ever did."""
         row = connection.execute(select(associations).order_by(associations.c.at.desc()).limit(1)).mappings().first()
         return None if row is None else Association(**row)
-
-
-def _count_arrivals(connection: Connection, arrived: Sequence[ReceivedInstance], count: int) -> None:
-    newest = max(arrived, key=lambda instance: instance.received_at)
-    insertion = insert_into(connection, studies).values(
-        study_uid=newest.study_uid,
-        accession_number=newest.accession_number,
-        arrivals=count,
-        first_arrival=newest.received_at,
-        last_arrival=newest.received_at,
-    )
-    given = insertion.excluded
-    named = case((given.accession_number != "", given.accession_number), else_=studies.c.accession_number)
-    changes = {"arrivals": studies.c.arrivals + given.arrivals, "last_arrival": given.last_arrival, "accession_number": named}
-    connection.execute(insertion.on_conflict_do_update(index_elements=["study_uid"], set_=changes))
-
-
-def _record_one(connection: Connection, instance: ReceivedInstance) -> Arrival:
-    same_uid = and_(instances.c.study_uid == instance.study_uid, instances.c.sop_uid == instance.sop_uid)
-    known = {tuple(row) for row in connection.execute(select(instances.c.series_uid, instances.c.sha256).where(same_uid))}
-    if (instance.series_uid, instance.blob.sha256) in known:
-        return Arrival.SAME_BYTES
-    connection.execute(plain_insert(instances).values(row_of(instance)))
-    if not known:
-        return Arrival.NEW
-    conflict = {"conflicts": studies.c.conflicts + 1}
-    connection.execute(update(studies).where(studies.c.study_uid == instance.study_uid).values(conflict))
-    return Arrival.OTHER_BYTES
 
 
 def _activity_of(row: RowMapping) -> StudyActivity:
