@@ -48,7 +48,7 @@ class Trip:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `cmdiff-dicom demo`."""
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="another number makes another patient (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="another number, another patient (default %(default)s)")
     parser.add_argument("--study", type=Path, help="your own DICOM study instead of the synthetic one (no truth, so no Dice)")
     parser.add_argument("--output", type=Path, default=Path("output"), help="where the picture goes (default ./%(default)s)")
     parser.add_argument("--weights", default="", help="other weights than those that ship")
@@ -162,7 +162,8 @@ def _travel(pacs: DemoPacs, ledger: Ledger, study: Path, folder: Path) -> Trip:
 
 def _stages(folder: Path) -> dict[str, float]:
     """The seconds of each stage, as the worker's own log tells them."""
-    lines = [json.loads(line) for line in (folder / "node.log").read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+    text = (folder / "node.log").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return {f"  {line['step']}": line["seconds"] for line in lines if line["step"].startswith("segment.") and "seconds" in line}
 
 

@@ -96,7 +96,7 @@ def _instances(folder: Path) -> list[pydicom.Dataset]:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
-    found = []
+    found: list[pydicom.Dataset] = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             try:
