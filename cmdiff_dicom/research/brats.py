@@ -1,0 +1,173 @@
+"""Reads studies in the folder layouts of the BraTS challenges of 2015 to 2023: names, axis orders, and ET as 4 or 3."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmdiff_dicom.errors import CmdiffError
+from cmdiff_dicom.geometry import Geometry, Volume
+from cmdiff_dicom.records import Label, Region, Sequence
+
+ENDINGS: Mapping[str, Sequence] = {
+    "t1": Sequence.T1N,
+    "t1n": Sequence.T1N,
+    "t1ce": Sequence.T1C,
+    "t1gd": Sequence.T1C,
+    "t1c": Sequence.T1C,
+    "t2": Sequence.T2W,
+    "t2w": Sequence.T2W,
+    "flair": Sequence.T2F,
+    "t2f": Sequence.T2F,
+}
+TRUTH = ("seg", "label", "truth")
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NAME = re.compile(r"^(?P<case>.+)[-_](?P<ending>[A-Za-z0-9]+)\.nii(\.gz)?$")
+
+
+class UnusableStudy(CmdiffError):
+    """A study of a data folder that cannot be read; it is named, skipped and counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledStudy:
+    """One study with truth. Shapes: volumes and `truth` uint8 (k, j, i) on one grid, LPS; truth holds NCR 1, ED 2, ET 3."""
+
+    name: str
+    volumes: Mapping[Sequence, Volume]
+    truth: NDArray[np.uint8]
+    geometry: Geometry
+    warnings: tuple[str, ...] = ()
+
+
+def find_studies(folder: Path) -> dict[str, Path]:
+    """Study name -> folder, wherever below `folder` a file named as a study's segmentation lies, in order of the names."""
+    found = {}
+    for place, _, files in os.walk(folder, followlinks=True):
+        for file in files:
+            match = _NAME.match(file)
+            if match and match["ending"].lower() in TRUTH:
+                found[match["case"]] = Path(place)
+    return dict(sorted(found.items()))
+
+
+def read_study(name: str, folder: Path, need_all: bool = True) -> LabelledStudy:
+    """The study as volumes and truth. Raises: UnusableStudy, naming the file and what is wrong with it."""
+    files: dict[Sequence, Path] = {}
+    truth_file = None
+    for file in sorted(folder.glob("*.nii*")):
+        match = _NAME.match(file.name)
+        if not match or match["case"] != name:
+            continue
+        ending = match["ending"].lower()
+        if ending in TRUTH:
+            truth_file = file
+        elif ending in ENDINGS:
+            files[ENDINGS[ending]] = file
+    missing = [sequence.value for sequence in Sequence if sequence not in files]
+    if truth_file is None or not files or (need_all and missing):
+        raise UnusableStudy(f"{name}: missing {', '.join(missing + ([] if truth_file else ['segmentation']))}")
+    volumes = {sequence: Volume(*_read(files[sequence]), name=sequence.value) for sequence in Sequence if sequence in files}
+    geometry = next(iter(volumes.values())).geometry
+    raw, _ = _read(truth_file)
+    for sequence, volume in volumes.items():
+        if not np.isfinite(volume.array).all():
+            raise UnusableStudy(f"{name}: {files[sequence].name} holds NaN or infinite voxels")
+        if volume.array.min() == volume.array.max():
+            raise UnusableStudy(f"{name}: {files[sequence].name} is constant")
+        if volume.geometry.shape != raw.shape:
+            raise UnusableStudy(f"{name}: {files[sequence].name} is {volume.geometry.shape}, the segmentation {raw.shape}")
+    return LabelledStudy(name, volumes, _labels(name, raw), geometry, tuple(_twins(name, volumes)))
+
+
+def _read(file: Path) -> tuple[NDArray[np.float32], Geometry]:
+    """Voxels as (k, j, i) along the patient's L, P, S axes, and their grid in LPS millimetres."""
+    import nibabel
+
+    try:
+        image = nibabel.load(file)
+        to_lps = nibabel.orientations.ornt_transform(
+            nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(("L", "P", "S"))
+        )
+        image = image.as_reoriented(to_lps)
+        array: NDArray[np.float32] = np.asarray(image.dataobj, dtype=np.float32)
+    except Exception as error:
+        raise UnusableStudy(f"{file.name} cannot be read ({type(error).__name__})") from error
+    if array.ndim != 3:
+        raise UnusableStudy(f"{file.name} has {array.ndim} dimensions, wanted 3")
+    mm_from_kji = (LPS_FROM_RAS @ image.affine)[:, [2, 1, 0, 3]]
+    array = np.ascontiguousarray(array.transpose(2, 1, 0))
+    return array, Geometry(array.shape, mm_from_kji)
+
+
+def _labels(name: str, raw: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """NCR 1, ED 2, ET 3, from truth that writes ET as 4 (up to 2021) or 3 (from 2023). 3 beside 4 is the core of 2015."""
+    values = set(np.unique(raw).tolist())
+    if not values <= {0.0, 1.0, 2.0, 3.0, 4.0}:
+        raise UnusableStudy(f"{name}: the segmentation holds labels {sorted(values - {0.0, 1.0, 2.0, 3.0, 4.0})}")
+    labels = raw.astype(np.uint8)
+    if 4.0 in values:
+        labels[raw == 3] = Label.NCR
+        labels[raw == 4] = Label.ET
+    return labels
+
+
+def _twins(name: str, volumes: Mapping[Sequence, Volume]) -> Iterator[str]:
+    """A warning for each pair of sequences with the same voxels: one series never serves as two."""
+    listed = list(volumes.items())
+    for n, (first, a) in enumerate(listed):
+        for second, b in listed[n + 1 :]:
+            if a.array.shape == b.array.shape and np.array_equal(a.array, b.array):
+                yield f"{name}: {first.value} and {second.value} are identical"
+
+
+def regions_from_labels(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(k, j, i) labels -> (3, k, j, i) nested WT, TC, ET."""
+    regions = np.zeros((3, *labels.shape), dtype=bool)
+    regions[Region.WT.value] = labels > 0
+    regions[Region.TC.value] = (labels == Label.NCR) | (labels == Label.ET)
+    regions[Region.ET.value] = labels == Label.ET
+    return regions
+
+
+def patient_of(name: str) -> str:
+    """The patient behind a study's name, the same over the challenge's years: "Brats18_TCIA10_639_1" -> "TCIA_639"."""
+    core = re.sub(r"^(BraTS-[A-Z]+-|BraTS20\d\d_|Bra[tT]S\d\d_|Brats\d\d_|brats_)", "", name)
+    core = re.sub(r"^TCIA\d+", "TCIA", core)
+    return re.sub(r"[-_]\d{1,3}$", "", core) or core
+
+
+def split_by_patient(volumes_ml: Mapping[str, tuple[float, float]]) -> dict[str, tuple[str, ...]]:
+    """Study names for "train", "tune" and "test": no patient in two parts, and each part with its share of the hard ones.
+
+    `volumes_ml` gives each study's (whole tumour, enhancing tumour) volume. Patients are ordered by enhancing tumour absent,
+    under 1 ml, more, and by size, then dealt out along that order: about 15 % to tune, 18 % to test. No randomness.
+    """
+    patients: dict[str, list[str]] = {}
+    for name in sorted(volumes_ml):
+        patients.setdefault(patient_of(name), []).append(name)
+    strata: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    for patient, names in patients.items():
+        enhancing = volumes_ml[names[0]][1]
+        strata[0 if enhancing == 0 else 1 if enhancing < 1 else 2].append(patient)
+    parts: dict[str, list[str]] = {"train": [], "tune": [], "test": []}
+    for listed in strata.values():
+        listed.sort(key=lambda patient: volumes_ml[patients[patient][0]][0])
+        count = len(listed)
+        test = _spread(count, max(1, round(count * 0.165)) if count > 1 else 0, 0)
+        rest = [n for n in range(count) if n not in test]
+        tune = {rest[n] for n in _spread(len(rest), max(1, round(count * 0.125)) if count > 1 else 0, 1)}
+        for n, patient in enumerate(listed):
+            parts["test" if n in test else "tune" if n in tune else "train"].extend(patients[patient])
+    return {part: tuple(sorted(names)) for part, names in parts.items()}
+
+
+def _spread(count: int, picks: int, shift: int) -> set[int]:
+    """`picks` of `count` places, evenly apart and holding both a small and a large end."""
+    return {min(count - 1, int((n + 0.5) * count / picks) + shift * (n % 2)) for n in range(picks)}

@@ -1,0 +1,84 @@
+"""Region probabilities on the scanner's grid become labels and volumes.
+
+Nested regions: WT contains TC contains ET. Labels inside: NCR = TC without ET, ED = WT without TC, ET. Where T1c is
+missing, core and enhancement cannot be told, and the whole tumour is one label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmdiff_dicom.records import Label, Region
+
+LABELS_WITHOUT_T1C = (Label.WT,)
+LABELS = (Label.NCR, Label.ED, Label.ET)
+
+
+@dataclass(frozen=True)
+class LabelRules:
+    """Where a region begins, and what is too small to be told; volumes in mm3."""
+
+    threshold: float = 0.5
+    min_tumour_mm3: float = 0.0
+    min_enhancing_mm3: float = 0.0
+
+
+def nest(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """p_TC <= p_WT and p_ET <= p_TC; what is nested already stays as it is. Shapes: (3, k, j, i) in and out."""
+    return np.asarray(np.minimum.accumulate(probability, axis=0))
+
+
+def labels_from_probability(
+    probability: NDArray[np.float32], voxel_ml: float, rules: LabelRules, core_known: bool = True
+) -> tuple[NDArray[np.uint8], Mapping[Label, float]]:
+    """Labels and their volumes in ml. Shapes: `probability` float32 (3, k, j, i); labels uint8 (k, j, i).
+
+    Connected tumours (26 neighbours) under `min_tumour_mm3` go, with all that is in them; enhancing tumour under
+    `min_enhancing_mm3` in all becomes necrosis. `core_known` is False where T1c is missing.
+    """
+    regions = nest(probability) >= rules.threshold
+    tumour = without_small_parts(regions[Region.WT.value], rules.min_tumour_mm3 / (1000 * voxel_ml))
+    core, enhancing = (regions[region.value] & tumour for region in (Region.TC, Region.ET))
+    if enhancing.sum() * voxel_ml * 1000 < rules.min_enhancing_mm3:
+        enhancing = np.zeros_like(enhancing)
+    labels = labels_from_regions(np.stack((tumour, core, enhancing))) if core_known else whole_tumour_label(tumour)
+    told = LABELS if core_known else LABELS_WITHOUT_T1C
+    return labels, {label: float((labels == label).sum()) * voxel_ml for label in told}
+
+
+def labels_from_regions(regions: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Nested regions (3, k, j, i) -> labels (k, j, i); exact inverse of `regions_from_labels`."""
+    tumour, core, enhancing = regions
+    labels = np.zeros(tumour.shape, dtype=np.uint8)
+    labels[tumour] = Label.ED
+    labels[core] = Label.NCR
+    labels[enhancing] = Label.ET
+    return labels
+
+
+def regions_from_labels(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Labels (k, j, i) -> nested regions WT, TC, ET (3, k, j, i)."""
+    core = (labels == Label.NCR) | (labels == Label.ET)
+    return np.stack((labels > 0, core, labels == Label.ET))
+
+
+def whole_tumour_label(tumour: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """One label, WT, where there is tumour."""
+    return np.where(tumour, np.uint8(Label.WT), np.uint8(0))
+
+
+def without_small_parts(mask: NDArray[np.bool_], smallest_voxels: float) -> NDArray[np.bool_]:
+    """The mask without its 26-connected parts of fewer than `smallest_voxels`."""
+    if smallest_voxels <= 1 or not mask.any():
+        return mask
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    keep = sizes >= smallest_voxels
+    keep[0] = False
+    return np.asarray(keep[parts])
