@@ -61,6 +61,7 @@ def encode_seg(
         seg = _build(label_map, numbers, copies, key=key, created_at=local_time, revision=revision)
         copy_patient_and_study(sources[0], seg)
         _stamp(seg, key, local_time)
+        _pad_with_null(seg)
         buffer = BytesIO()
         dcmwrite(buffer, seg, enforce_file_format=True)
     except EncodingFault:
@@ -198,6 +199,12 @@ def _stamp(seg: Dataset, key: str, created_at: datetime) -> None:
     organization = derived_uid(key, "dimension organization")
     for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
         item.DimensionOrganizationUID = organization
+
+
+def _pad_with_null(seg: Dataset) -> None:
+    """An odd number of bytes ends in 00H (PS3.5 6.2, OB); highdicom pads with the character 0, which reads as two set bits."""
+    used = (int(seg.NumberOfFrames) * int(seg.Rows) * int(seg.Columns) + 7) // 8
+    seg.PixelData = seg.PixelData[:used] + b"\0" * (used % 2)
 
 
 def _in_the_sources_zone(created_at: datetime, source: Dataset) -> datetime:

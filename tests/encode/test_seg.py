@@ -65,6 +65,15 @@ def test_33_columns_and_35_rows_decode_right_although_bits_run_on_across_frames(
         np.testing.assert_array_equal(pixels, labels[int(uid.rsplit(".")[-1]) - 1] == segment)
 
 
+def test_an_odd_number_of_bytes_is_padded_with_a_null():
+    geometry = grid(shape=(2, 1, 9))
+    labels = np.random.default_rng(4).integers(1, 4, size=geometry.shape).astype(np.uint8)
+    seg = read(encode(geometry, labels))
+    used = -(-seg.pixel_array.size // 8)
+    assert used % 2 == 1
+    assert seg.PixelData[used:] == b"\0"
+
+
 def test_the_text_of_positions_and_orientation_is_the_sources_own():
     geometry = grid(directions=OBLIQUE)
     sources = series(geometry)
