@@ -28,7 +28,7 @@ _ANYWHERE = re.compile(
 _WEIGHTING = re.compile(r"(?:(?<![A-Z0-9])|(?<=AX)|(?<=SAG)|(?<=COR)|(?<=TRA)|(?<=[23]D))T[12](?![0-9])")
 _PLUS_AGENT = re.compile(r"\+ ?(?:C|GD|GAD|KM)(?![A-Z])|(?<![A-Z])C\+")
 
-_NO_AGENT = frozenset({"", "NONE", "NO", "N", "NIL", "NO CONTRAST", "WITHOUT", "WITHOUT CONTRAST", "W/O", "NA", "N/A", "UNKNOWN"})
+_NO_AGENT = frozenset("|NONE|NO|N|NIL|NO CONTRAST|WITHOUT|WITHOUT CONTRAST|W/O|NA|N/A|UNKNOWN".split("|"))
 
 
 def known_words(*texts: str) -> frozenset[str]:

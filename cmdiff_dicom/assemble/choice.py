@@ -1,0 +1,243 @@
+"""Which stack serves as which sequence, from headers alone: chosen once, kept in the job's plan, explained to people.
+
+Pure: the dispatcher asks it on every look at a study, the worker gets the same answer back from the plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cmdiff_dicom.assemble.identify import CONTRAST_WORDS, WITHOUT_WORDS, is_fat_suppressed, recognise, technique
+from cmdiff_dicom.assemble.series import ENHANCED_FAULT, geometry_of, has_place, split_into_stacks
+from cmdiff_dicom.errors import NoUsableSequence
+from cmdiff_dicom.records import Acquisition, ReceivedInstance, Sequence, Stack
+
+REFERENCE_ORDER = (Sequence.T1C, Sequence.T2F, Sequence.T2W)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a study offers. `refusal` is "" or one line "Kind: text"; `others` are the stacks that do not serve.
+
+    `pixels_decide`: T1c is only the later of two like T1; the pixels have to show the agent (`assemble_study` asks them).
+    """
+
+    study_uid: str
+    stacks: Mapping[Sequence, Stack]
+    others: tuple[Stack, ...] = ()
+    reference: Sequence | None = None
+    refusal: str = ""
+    notes: tuple[str, ...] = ()
+    pixels_decide: bool = False
+
+    def missing(self, needed: Iterable[Sequence | str]) -> tuple[Sequence, ...]:
+        """Which of `needed` (sequences or their names) no regular stack serves as."""
+        return tuple(sequence for sequence in map(Sequence, needed) if sequence not in self.stacks)
+
+
+def choose_stacks(instances: Iterable[ReceivedInstance], min_slices: int = 8) -> Choice:
+    """One study's instances -> the stack that serves as each sequence, the reference, or a refusal by name."""
+    received = list(instances)
+    study_uid = received[0].study_uid if received else ""
+    split, notes = split_into_stacks(received, min_slices)
+    stacks = _recognised(split)
+    if len({instance.patient_digest for instance in received} - {""}) > 1:
+        return Choice(study_uid, {}, stacks, None, "TwoPatients: two Patient IDs stand under one Study Instance UID", notes)
+    chosen = {}
+    for sequence in Sequence:
+        candidates = [stack for stack in stacks if stack.sequence is sequence and not stack.fault]
+        if candidates:
+            chosen[sequence] = max(candidates, key=_preference)
+    pixels_decide = False
+    if Sequence.T1C not in chosen and (pair := _pair_of_t1(stacks)):
+        before, after = pair
+        chosen[Sequence.T1N] = before
+        chosen[Sequence.T1C] = replace(
+            after, sequence=Sequence.T1C, why=f"T1c: the later of two like T1, if its pixels enhance ({after.why})"
+        )
+        pixels_decide = True
+    serving = {(stack.series_uid, stack.instances) for stack in chosen.values()}
+    others = tuple(stack for stack in stacks if (stack.series_uid, stack.instances) not in serving)
+    reference = reference_of(chosen)
+    refusal = "" if (reference and reference is not Sequence.T1C) or _has_fluid(chosen) else _refusal(stacks)
+    return Choice(study_uid, chosen, others, None if refusal else reference, refusal, notes, pixels_decide)
+
+
+def reference_of(available: Iterable[Sequence]) -> Sequence | None:
+    """The sequence whose series carries the result: T1c, else FLAIR, else T2; None without FLAIR and T2."""
+    there = set(available)
+    if not _has_fluid(there):
+        return None
+    return next(sequence for sequence in REFERENCE_ORDER if sequence in there)
+
+
+def _has_fluid(available: Iterable[Sequence]) -> bool:
+    """True where oedema can be seen at all: FLAIR or T2 is there."""
+    return bool({Sequence.T2F, Sequence.T2W} & set(available))
+
+
+# --- recognition across the study ---------------------------------------------------------------
+
+
+def acquisition_of(stack: Stack) -> Acquisition:
+    """The stack's physics: its first slice's, with an agent where any slice names one."""
+    first = stack.instances[0].acquisition
+    return replace(first, contrast_agent=any(instance.acquisition.contrast_agent for instance in stack.instances))
+
+
+def _recognised(stacks: tuple[Stack, ...]) -> tuple[Stack, ...]:
+    common = _study_words(stacks)
+    named = []
+    for stack in stacks:
+        acquisition = acquisition_of(stack)
+        seen = recognise(replace(acquisition, words=acquisition.words - common))
+        named.append(replace(stack, sequence=seen.sequence, why=seen.why))
+    return tuple(named)
+
+
+def _study_words(stacks: tuple[Stack, ...]) -> frozenset[str]:
+    """Words about contrast that stand on T1 and on other weightings alike: they describe the study, not a series."""
+    described = [(stack, acquisition_of(stack)) for stack in stacks if stack.instances[0].acquisition.words]
+    weightings = {recognise(acquisition).sequence in (Sequence.T1N, Sequence.T1C) for _, acquisition in described}
+    if len(weightings) < 2:
+        return frozenset()
+    common = frozenset.intersection(*(acquisition.words for _, acquisition in described))
+    return common & (CONTRAST_WORDS | WITHOUT_WORDS | {"CONTRAST", "W", "WITH"})
+
+
+def _preference(stack: Stack) -> tuple[object, ...]:
+    """Greater is better: covers a head, no fat suppression, original, finest voxel, best coverage, latest."""
+    acquisition, geometry = acquisition_of(stack), geometry_of(stack)
+    extent_mm = geometry.spacing_mm * np.array(geometry.shape)
+    latest = max(instance.acquisition.acquisition_time for instance in stack.instances)
+    return (
+        bool(extent_mm.min() >= 100),
+        not is_fat_suppressed(acquisition),
+        acquisition.image_type[:1] != ("DERIVED",),
+        -round(float(geometry.spacing_mm.max()), 1),
+        -round(geometry.voxel_ml * 1000, 2),
+        round(float(np.prod(extent_mm)) / 1e6, 2),
+        latest,
+        stack.series_uid,
+    )
+
+
+def _pair_of_t1(stacks: tuple[Stack, ...]) -> tuple[Stack, Stack] | None:
+    """The best two like T1 of one study, earlier first: the later may be after contrast."""
+    candidates = sorted((s for s in stacks if s.sequence is Sequence.T1N and not s.fault), key=_preference, reverse=True)
+    for n, best in enumerate(candidates):
+        for other in candidates[n + 1 :]:
+            if _are_alike(best, other) and best.instances[0].acquisition.acquisition_time:
+                before, after = sorted((best, other), key=lambda s: (s.instances[0].acquisition.acquisition_time, s.series_uid))
+                return before, after
+    return None
+
+
+def _are_alike(one: Stack, other: Stack) -> bool:
+    """Same technique, plane, voxel, TR and TE, within what a technologist's copy of a protocol changes."""
+    a, b, first, second = acquisition_of(one), acquisition_of(other), geometry_of(one), geometry_of(other)
+    normals = abs(float(first.mm_from_index[:3, 0] @ second.mm_from_index[:3, 0])) / (
+        first.spacing_mm[0] * second.spacing_mm[0]
+    )
+    times = [(a.repetition_time_ms, b.repetition_time_ms), (a.echo_time_ms, b.echo_time_ms)]
+    return (
+        technique(a) == technique(b)
+        and normals > np.cos(np.radians(15))
+        and bool(np.allclose(first.spacing_mm, second.spacing_mm, rtol=0.2))
+        and all(x is None or y is None or abs(x - y) <= 0.2 * max(x, y) for x, y in times)
+    )
+
+
+def _refusal(stacks: tuple[Stack, ...]) -> str:
+    """Why no stack can carry a result: what was found, what was wanted."""
+    if not stacks:
+        return "NoUsableSequence: the study holds no image"
+    lines = [f"{len(stack.instances)} image(s) {stack.fault or stack.why}" for stack in stacks]
+    found = "; ".join(lines[:8]) + (f"; and {len(lines) - 8} more" if len(lines) > 8 else "")
+    images = [stack for stack in stacks if stack.instances[0].modality in ("MR", "")]
+    if any(stack.fault == ENHANCED_FAULT for stack in images) and all(stack.fault for stack in images):
+        return f"EnhancedNotSupported: neither FLAIR nor T2 as single-frame MR Image Storage. Found: {found}"
+    return f"NoUsableSequence: neither FLAIR nor T2 serves, and at least one is needed. Found: {found}"
+
+
+# --- the plan of a job -------------------------------------------------------------------------
+
+
+def job_key(choice: Choice, weights_sha256: str, version: str) -> str:
+    """The revision's identity: hex sha256 over the chosen (SOP UID, bytes) pairs, the weights (recipe inside), the version."""
+    pairs = {
+        sequence.value: sorted((instance.sop_uid, instance.blob.sha256) for instance in stack.instances)
+        for sequence, stack in choice.stacks.items()
+    }
+    text = json.dumps([choice.study_uid, pairs, choice.refusal.partition(":")[0], weights_sha256, version], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plan_of(choice: Choice) -> dict[str, Any]:
+    """The choice as JSON for the ledger; instances by the digest of their bytes."""
+    return {
+        "study_uid": choice.study_uid,
+        "stacks": {
+            sequence.value: {
+                "series_uid": stack.series_uid,
+                "why": stack.why,
+                "instances": [instance.blob.sha256 for instance in stack.instances],
+            }
+            for sequence, stack in choice.stacks.items()
+        },
+        "reference": choice.reference.value if choice.reference else None,
+        "refusal": choice.refusal,
+        "notes": list(choice.notes),
+        "pixels_decide": choice.pixels_decide,
+        "others": [{"images": len(s.instances), "why": s.why, "fault": s.fault} for s in choice.others],
+    }
+
+
+def choice_from_plan(plan: Mapping[str, Any], instances: Iterable[ReceivedInstance]) -> Choice:
+    """The choice that `plan_of` wrote, with the ledger's instances; stacks that do not serve are not restored.
+
+    Raises: NoUsableSequence where an instance of the plan is no longer among `instances`.
+    """
+    by_digest = {(instance.series_uid, instance.blob.sha256): instance for instance in instances}
+    stacks = {}
+    for name, part in plan["stacks"].items():
+        found = [by_digest.get((part["series_uid"], sha256)) for sha256 in part["instances"]]
+        slices = tuple(instance for instance in found if instance)
+        if len(slices) < len(found):
+            raise NoUsableSequence(
+                f"{name}: {len(found) - len(slices)} of {len(found)} images have been purged; send the study again"
+            )
+        stacks[Sequence(name)] = Stack(part["series_uid"], slices, Sequence(name), part["why"])
+    reference = Sequence(plan["reference"]) if plan["reference"] else None
+    return Choice(plan["study_uid"], stacks, (), reference, plan["refusal"], tuple(plan["notes"]), plan["pixels_decide"])
+
+
+# --- for people --------------------------------------------------------------------------------
+
+
+def explain(choice: Choice) -> str:
+    """A table for people: every stack, what it serves as, its grid, and why."""
+    rows = [("serves as", "images", "grid", "voxel mm", "series", "why")]
+    for sequence in Sequence:
+        if stack := choice.stacks.get(sequence):
+            mark = " (reference)" if sequence is choice.reference else ""
+            rows.append((sequence.value + mark, *_described(stack), stack.why))
+    rows += [("-", *_described(stack), f"{stack.fault}; {stack.why}" if stack.fault else stack.why) for stack in choice.others]
+    widths = [max(len(row[n]) for row in rows) for n in range(5)]
+    lines = ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5])) for row in rows]
+    return "\n".join([*lines, *(f"note: {note}" for note in choice.notes), *([choice.refusal] if choice.refusal else [])])
+
+
+def _described(stack: Stack) -> tuple[str, str, str, str]:
+    first = stack.instances[0]
+    grid = f"{first.columns}x{first.rows}" if first.rows else "-"
+    voxel = (
+        "x".join(f"{edge:.3g}" for edge in geometry_of(stack).spacing_mm[::-1]) if has_place(first) and not stack.fault else "-"
+    )
+    return str(len(stack.instances)), grid, voxel, stack.series_uid

@@ -1,0 +1,118 @@
+"""One instance's bytes -> its pixels as numbers with a meaning: any transfer syntax, stored bits as declared, rescaled.
+
+The spool holds data sets without file meta information; the transfer syntax comes from the ledger's record.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmdiff_dicom.errors import UnreadablePixels
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_FIRST_PIXEL_TAG = 0x7FE00008
+
+
+def read_data_set(data_set: bytes, transfer_syntax_uid: str, with_pixels: bool = True) -> Dataset:
+    """The parsed data set, with as much file meta information as decoding asks for."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filereader import read_dataset
+    from pydicom.uid import UID
+
+    syntax = UID(transfer_syntax_uid)
+    if syntax == DEFLATED:
+        data_set = zlib.decompress(data_set, -zlib.MAX_WBITS)
+    stop = None if with_pixels else (lambda tag, _vr, _length: tag >= _FIRST_PIXEL_TAG)
+    parsed = read_dataset(BytesIO(data_set), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop)
+    parsed.file_meta = FileMetaDataset()
+    parsed.file_meta.TransferSyntaxUID = syntax
+    parsed.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
+    return parsed
+
+
+def decode_slice(data_set: Dataset) -> NDArray[np.float32]:
+    """Rescaled values of a single-frame monochrome image; NaN where the header says padding.
+
+    Shapes: float32 (Rows, Columns). Raises: UnreadablePixels: cut short, colour, or in a form that cannot be decoded.
+    Source: PS3.3 C.7.6.3.1 (stored values), C.11.1.1.2 (rescale), C.7.5.1.1.2 (padding).
+    """
+    from pydicom.pixels.decoders import get_decoder
+
+    if int(data_set.get("SamplesPerPixel") or 1) != 1:
+        raise UnreadablePixels("colour pixels where grey ones are wanted")
+    syntax = data_set.file_meta.TransferSyntaxUID
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # excess bytes after the image are legal in old files
+            stored, _ = get_decoder(syntax).as_array(data_set, raw=True, index=0)
+    except Exception as error:  # every plugin raises its own kinds
+        raise UnreadablePixels(_told(data_set, error)) from None
+    if stored.dtype.kind in "iu" and not syntax.is_encapsulated:
+        stored = stored_bits(stored, data_set)
+    values = stored * np.float32(number(data_set, "RescaleSlope", 1.0)) + np.float32(number(data_set, "RescaleIntercept", 0.0))
+    values = np.asarray(values, dtype=np.float32)
+    if not np.all(np.isfinite(values)):
+        raise UnreadablePixels("pixel values that are no numbers")
+    if (padded := padding(stored, data_set)) is not None:
+        values[padded] = np.nan
+    return values
+
+
+def stored_bits(words: NDArray[np.integer], data_set: Dataset) -> NDArray[np.integer]:
+    """Only the bits from High Bit down, Bits Stored of them; the rest may hold overlays or nothing. Sign extended."""
+    stored = int(data_set.get("BitsStored") or data_set.BitsAllocated)
+    shift = int(data_set.get("HighBit") or stored - 1) + 1 - stored
+    allocated = words.dtype.itemsize * 8
+    if not 0 < stored < allocated or shift < 0:
+        return words
+    values = (words.astype(np.int64) >> shift) & ((1 << stored) - 1)
+    if int(data_set.get("PixelRepresentation") or 0) == 1:
+        values = values - ((values >> (stored - 1)) << stored)
+    return values
+
+
+def padding(stored: NDArray[np.number], data_set: Dataset) -> NDArray[np.bool_] | None:
+    """Where the header says that pixels are no image, or None where it says nothing of the kind."""
+    low = number(data_set, "PixelPaddingValue", np.nan)
+    if np.isnan(low):
+        return None
+    high = number(data_set, "PixelPaddingRangeLimit", low)
+    values = np.asarray(stored, dtype=np.float64)
+    padded = (values >= min(low, high)) & (values <= max(low, high))
+    return None if padded.all() else padded
+
+
+def number(data_set: Dataset, keyword: str, default: float) -> float:
+    """A numeric element by the dictionary's meaning, whatever VR and form the file gives it; `default` where it has none."""
+    try:
+        element = data_set.get(keyword)
+    except Exception:  # a value that its VR forbids
+        return default
+    text = str(element).strip() if element is not None else ""
+    try:
+        return float(text.split("\\")[0])
+    except ValueError:
+        return default
+
+
+def _told(data_set: Dataset, error: Exception) -> str:
+    """Why pixels could not be had, without quoting the data set."""
+    found = next(
+        (len(data_set[k].value or b"") for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if k in data_set), None
+    )
+    if found is None:
+        return "no pixel data"
+    syntax = data_set.file_meta.TransferSyntaxUID
+    wanted = int(data_set.get("Rows") or 0) * int(data_set.get("Columns") or 0) * int(data_set.get("BitsAllocated") or 0) // 8
+    if not syntax.is_encapsulated and found < wanted:
+        return f"pixel data are cut short: {found} bytes found, {wanted} wanted; send the instance again"
+    return f"pixel data of transfer syntax {syntax.name} could not be decoded ({type(error).__name__})"
