@@ -1,5 +1,6 @@
 """The truth: which instance, study, job and delivery is where, and why."""
 
+from cmdiff_dicom.ledger.disk import network_file_system
 from cmdiff_dicom.ledger.ledger import Ledger, open_ledger
 from cmdiff_dicom.ledger.states import Arrival, Association, Delivery, DeliveryState, Event, Job, JobState, StudyActivity
 
@@ -13,5 +14,6 @@ __all__ = [
     "JobState",
     "Ledger",
     "StudyActivity",
+    "network_file_system",
     "open_ledger",
 ]

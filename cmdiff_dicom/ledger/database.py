@@ -21,10 +21,12 @@ from sqlalchemy.pool import StaticPool
 
 from cmdiff_dicom.errors import SettingsFault, StoreUnavailable
 
-BUSY_TIMEOUT_MS = 30_000
-"""How long SQLite waits for another writer before it gives up."""
+PATIENCE_S = 20.0
+"""How long one verb waits for another writer or a lost database: less than a sender waits for its answer."""
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""Waits between the tries of one verb: in all as long as a database server takes to restart its sessions."""
+"""Waits between the tries of one verb: in all as long as a database server takes to restart."""
+POSTGRESQL_CONNECTION = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 15_000}
+"""A server that vanished without a word is noticed within seconds."""
 
 Answer = TypeVar("Answer")
 Given = ParamSpec("Given")
@@ -68,7 +70,7 @@ class Database:
         self._readers = self._engine.execution_options(only_reads=True)
         # A database in memory is one connection, so that its transactions must take turns.
         self._turn: AbstractContextManager[Any] = threading.RLock() if in_memory else nullcontext()
-        os.register_at_fork(after_in_child=functools.partial(self._engine.dispose, close=False))
+        self._process = os.getpid()
 
     @property
     def kind(self) -> str:
@@ -86,26 +88,36 @@ class Database:
         self._engine.dispose()
 
     def _with_retries(self, engine: Engine, work: Callable[[Connection], Answer]) -> Answer:
+        if self._process != os.getpid():  # connections are not shared with the process that forked this one
+            self._engine.dispose(close=False)
+            self._process = os.getpid()
+        give_up_at = time.monotonic() + PATIENCE_S
         for pause_s in (*PAUSES_S, None):
             try:
                 with self._turn, engine.begin() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if pause_s is None or not _may_pass(error):
-                    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-                        # The driver's text may quote a row, so only its type is told.
-                        raise StoreUnavailable(
-                            f"ledger ({self.kind}): {type(error.orig).__name__}; see that the database runs, its disk has room "
-                            "and [ledger] url is right"
-                        ) from None
-                    raise
+                if pause_s is None or time.monotonic() > give_up_at or not _may_pass(error):
+                    raise (self._unavailable(error) if _is_outside(error) else error) from None
                 time.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
+
+    def _unavailable(self, error: DBAPIError) -> StoreUnavailable:
+        # Only the type of the driver's error: its text may quote a row.
+        return StoreUnavailable(
+            f"ledger ({self.kind}): {type(error.orig).__name__}; see that the database runs, that its disk has room, "
+            "and that [ledger] url names it"
+        )
 
 
 def insert_into(kind: str, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, which both databases spell alike."""
     return postgresql.insert(table) if kind == "postgresql" else sqlite.insert(table)
+
+
+def _is_outside(error: DBAPIError) -> bool:
+    """True where the database, not the statement, is at fault."""
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
 def _may_pass(error: DBAPIError) -> bool:
@@ -124,11 +136,16 @@ def _engine_for(url: str) -> tuple[Engine, bool]:
         parsed = make_url(url)
         if parsed.drivername in ("postgres", "postgresql"):
             parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+            raise ArgumentError("another kind of database")
         is_sqlite = parsed.get_backend_name() == "sqlite"
         in_memory = is_sqlite and parsed.database in (None, "", ":memory:")
-        extra: dict[str, Any] = {"connect_args": {"check_same_thread": False}} if is_sqlite else {"pool_pre_ping": True}
         if in_memory:
-            extra["poolclass"] = StaticPool
+            extra: dict[str, Any] = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+        elif is_sqlite:
+            extra = {"connect_args": {"check_same_thread": False}}
+        else:
+            extra = {"pool_pre_ping": True, "connect_args": POSTGRESQL_CONNECTION}
         engine = create_engine(parsed, hide_parameters=True, **extra)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise SettingsFault(
@@ -143,7 +160,7 @@ def _engine_for(url: str) -> tuple[Engine, bool]:
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says so
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={PATIENCE_S * 1000:.0f}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, Select, and_, select, update
 
 from cmdiff_dicom.ledger.database import Verbs, insert_into, reads, writes
 from cmdiff_dicom.ledger.history import record_event
-from cmdiff_dicom.ledger.jobs import WORKER_DIED, newest_key
+from cmdiff_dicom.ledger.jobs import WORKER_DIED, newest_key_of
 from cmdiff_dicom.ledger.schema import deliveries, jobs, transactions
 from cmdiff_dicom.ledger.states import AfterFailedCommitment, Delivery, DeliveryState, after_failed_commitment
 from cmdiff_dicom.records import CommitmentReport
@@ -58,7 +58,7 @@ class DeliveryVerbs(Verbs):
         delivery = _delivery(connection, delivery_id)
         if delivery is None or delivery.state is not DeliveryState.PENDING or delivery.owner not in ("", owner):
             return None
-        if newest_key(connection, delivery.study_uid) != delivery.key:
+        if newest_key_of(connection, delivery.study_uid) != delivery.key:
             _change(connection, delivery, "superseded", _PENDING, state=DeliveryState.FAILED, final=True, reason="superseded")
             return None
         free = and_(_PENDING, deliveries.c.owner.in_(("", owner)))

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from cmdiff_dicom.ledger.database import Verbs, insert_into, reads, writes
 from cmdiff_dicom.ledger.history import record_event
-from cmdiff_dicom.ledger.schema import deliveries, jobs, studies
+from cmdiff_dicom.ledger.schema import deliveries, instances, jobs, studies
 from cmdiff_dicom.ledger.states import DeliveryState, Job, JobEvent, JobState, sources, target
 
 WORKER_DIED = "the worker died"
@@ -40,12 +40,14 @@ class JobVerbs(Verbs):
         `refusal` it is refused from the start. None also where more has come since (then nothing was looked at), and
         where a study whose pixels were purged got some late images that can make nothing by themselves.
         """
-        study = connection.execute(select(studies).where(studies.c.study_uid == study_uid).with_for_update()).mappings().first()
+        study = lock_study(connection, study_uid)
         if study is None or study["arrivals"] != arrivals:
             return None
         connection.execute(update(studies).where(studies.c.study_uid == study_uid).values(looked_at_arrivals=arrivals))
         older = list(connection.scalars(select(jobs.c.key).where(jobs.c.study_uid == study_uid).order_by(jobs.c.revision)))
         if key in older:
+            if key == older[-1]:  # sent again as a whole after a purge
+                connection.execute(update(studies).where(studies.c.study_uid == study_uid).values(is_forgotten=False))
             return None
         if refusal and older and study["is_forgotten"]:
             record_event(
@@ -182,10 +184,14 @@ class JobVerbs(Verbs):
     def retry(self, connection: Connection, key: str) -> bool:
         """A failed or refused job waits again with all counts at zero; so do the failed deliveries of its result.
 
-        False where there is nothing to retry, or a newer revision has taken its place.
+        False where there is nothing to retry, a newer revision has taken its place, or the study's pixels are purged.
         """
         job = _job(connection, key)
-        if job is None or newest_key(connection, job.study_uid) != key:
+        if job is None:
+            return False
+        lock_study(connection, job.study_uid)
+        has_pixels = select(instances.c.id).where(instances.c.study_uid == job.study_uid).limit(1)
+        if newest_key_of(connection, job.study_uid) != key or connection.scalar(has_pixels) is None:
             return False
         afresh: dict[str, Any] = {"reason": "", "attempts": 0, "lost_leases": 0, "rings": 0}
         moved = _move(connection, key, JobEvent.RETRY, owner="", **afresh)
@@ -204,7 +210,7 @@ class JobVerbs(Verbs):
     @reads
     def newest_key(self, connection: Connection, study_uid: str) -> str | None:
         """The key of the study's newest revision."""
-        return newest_key(connection, study_uid)
+        return newest_key_of(connection, study_uid)
 
     @reads
     def jobs(self, connection: Connection, query: str | None = None, limit: int = 100) -> tuple[Job, ...]:
@@ -216,7 +222,12 @@ class JobVerbs(Verbs):
         return tuple(_job_of(row) for row in connection.execute(found).mappings())
 
 
-def newest_key(connection: Connection, study_uid: str) -> str | None:
+def lock_study(connection: Connection, study_uid: str) -> RowMapping | None:
+    """The study's row, which nobody else changes until this transaction ends."""
+    return connection.execute(select(studies).where(studies.c.study_uid == study_uid).with_for_update()).mappings().first()
+
+
+def newest_key_of(connection: Connection, study_uid: str) -> str | None:
     newest = select(jobs.c.key).where(jobs.c.study_uid == study_uid).order_by(jobs.c.revision.desc()).limit(1)
     return connection.scalar(newest)
 

@@ -49,7 +49,7 @@ class Recording(Verbs):
     def _record_all(self, received: Sequence[ReceivedInstance]) -> list[Arrival]:
         try:
             return self._database.write(lambda connection: self._write_rows(connection, received))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:
             # Only the type: a driver's text may quote the row that it could not write.
             raise StoreUnavailable(f"ledger: {type(error).__name__}; the instance could not be recorded") from None
 
@@ -75,7 +75,7 @@ def _study_rows(received: Sequence[ReceivedInstance]) -> list[dict[str, Any]]:
     return [
         {
             "study_uid": study_uid,
-            "accession_number": newest[study_uid].accession_number,
+            "accession_number": newest[study_uid].accession_number.replace("\0", ""),  # which PostgreSQL cannot keep
             "arrivals": arrivals,
             "first_arrival": newest[study_uid].received_at,
             "last_arrival": newest[study_uid].received_at,

@@ -11,10 +11,11 @@ from sqlalchemy import Connection, RowMapping, and_, case, delete, exists, func,
 from cmdiff_dicom.ledger.database import insert_into, reads, writes
 from cmdiff_dicom.ledger.headers import instance_of
 from cmdiff_dicom.ledger.history import history_of, record_event
+from cmdiff_dicom.ledger.jobs import lock_study
 from cmdiff_dicom.ledger.recording import Recording
 from cmdiff_dicom.ledger.schema import associations, deliveries, instances, jobs, studies
 from cmdiff_dicom.ledger.states import Association, DeliveryState, Event, JobState, StudyActivity
-from cmdiff_dicom.records import ReceivedInstance
+from cmdiff_dicom.records import Blob, ReceivedInstance
 
 
 class StudyVerbs(Recording):
@@ -28,6 +29,11 @@ class StudyVerbs(Recording):
         """
         rows = connection.execute(select(instances).where(instances.c.study_uid == study_uid).order_by(instances.c.id))
         return tuple(instance_of(row) for row in rows.mappings())
+
+    @reads
+    def blobs(self, connection: Connection) -> tuple[Blob, ...]:
+        """Every blob that some instance needs, to be compared with what the spool has."""
+        return tuple(Blob(*row) for row in connection.execute(select(instances.c.sha256, instances.c.size_bytes)))
 
     @reads
     def open_studies(self, connection: Connection) -> tuple[StudyActivity, ...]:
@@ -56,8 +62,7 @@ class StudyVerbs(Recording):
         The blobs go while the study is locked: an instance that comes meanwhile is recorded afterwards, and whoever
         records it then sees that its blob is gone and writes it again.
         """
-        locked = select(studies.c.study_uid).where(studies.c.study_uid == study_uid).with_for_update()
-        connection.execute(locked)
+        lock_study(connection, study_uid)
         if connection.scalar(select(studies.c.study_uid).where(studies.c.study_uid == study_uid, _nobody_waits())) is None:
             return 0
         of_study = instances.c.study_uid == study_uid
