@@ -45,7 +45,7 @@ def decode_slice(data_set: Dataset) -> NDArray[np.float32]:
     Shapes: float32 (Rows, Columns). Raises: UnreadablePixels: cut short, colour, or in a form that cannot be decoded.
     Source: PS3.3 C.7.6.3.1 (stored values), C.11.1.1.2 (rescale), C.7.5.1.1.2 (padding).
     """
-    from pydicom.pixels.decoders import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     if int(data_set.get("SamplesPerPixel") or 1) != 1:
         raise UnreadablePixels("colour pixels where grey ones are wanted")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TypeVar
 
 import numpy as np
@@ -194,8 +195,9 @@ def _by_time(group: list[ReceivedInstance]) -> list[list[ReceivedInstance]]:
     if not _repeats(group):
         return [group]
     for name in ("temporal_position", "acquisition_number"):
-        parts = _by(group, lambda instance, name=name: getattr(instance.acquisition, name))
-        if len(parts) > 1 and all(getattr(part[0].acquisition, name) is not None and not _repeats(part) for part in parts):
+        number_of = attrgetter(f"acquisition.{name}")
+        parts = _by(group, number_of)
+        if len(parts) > 1 and all(number_of(part[0]) is not None and not _repeats(part) for part in parts):
             return parts
     return [group]
 

@@ -1,0 +1,360 @@
+"""Arrays become MR series as a scanner writes them: valid MR Image Storage with a plausible header on any grid.
+
+Everything follows from the seed or the study's header, UIDs included (root 2.25), so that the same phantom is the same
+bytes. Options give the variants of vendors and archives that `assemble` has to understand. mm are patient LPS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmdiff_dicom.geometry import Geometry, Volume
+from cmdiff_dicom.records import Sequence
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
+
+
+@dataclass(frozen=True)
+class StudyHeader:
+    """What every instance of one study says about patient and study."""
+
+    study_uid: str
+    frame_of_reference_uid: str
+    patient_name: str
+    patient_id: str
+    accession_number: str = "ACC0"
+    study_id: str = "1"
+    birth_date: str = "19700101"
+    sex: str = "O"
+    date: str = "20250314"
+    description: str = "MR BRAIN"
+
+    @staticmethod
+    def of_seed(seed: int) -> StudyHeader:
+        """The phantom patient of `seed`."""
+        name = f"PHANTOM^SEED {seed}"
+        study_uid, frame_uid = uid_of("study", str(seed)), uid_of("frame of reference", str(seed))
+        return StudyHeader(study_uid, frame_uid, name, f"PHANTOM-{seed}", f"PH{seed}", str(seed))
+
+
+def uid_of(*parts: str) -> str:
+    """A UID under 2.25 that these words always give (PS3.5 B.2)."""
+    return f"2.25.{int(hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32], 16)}"
+
+
+# --- physics of each contrast, by vendor -------------------------------------------------------
+
+_SIEMENS: dict[Sequence, dict[str, Any]] = {
+    Sequence.T1N: {
+        "SeriesDescription": "t1_mprage_p2_iso", "ScanningSequence": ["GR", "IR"], "SequenceVariant": ["SK", "SP", "MP"],
+        "ScanOptions": "IR", "SequenceName": "*tfl3d1_16ns", "MRAcquisitionType": "3D", "RepetitionTime": 2300,
+        "EchoTime": 2.98, "InversionTime": 900, "EchoTrainLength": 1, "FlipAngle": 9, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
+    },
+    Sequence.T2W: {
+        "SeriesDescription": "t2_tse_tra_p2", "ScanningSequence": "SE", "SequenceVariant": ["SK", "SP", "OSP"],
+        "ScanOptions": "", "SequenceName": "*tse2d1_17", "MRAcquisitionType": "2D", "RepetitionTime": 5200, "EchoTime": 96,
+        "EchoTrainLength": 17, "FlipAngle": 150, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
+    },
+    Sequence.T2F: {
+        "SeriesDescription": "t2_tirm_tra_dark-fluid", "ScanningSequence": ["SE", "IR"],
+        "SequenceVariant": ["SK", "SP", "MP", "OSP"], "ScanOptions": "IR", "SequenceName": "*tir2d1rs16", "MRAcquisitionType": "2D", "RepetitionTime": 9000, "EchoTime": 99,
+        "InversionTime": 2500, "EchoTrainLength": 16, "FlipAngle": 150, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
+    },
+}  # fmt: skip
+_GE: dict[Sequence, dict[str, Any]] = {
+    Sequence.T1N: {
+        "SeriesDescription": "3D T1 BRAVO", "ScanningSequence": "GR", "SequenceVariant": ["SS", "SP", "SK"],
+        "ScanOptions": ["FAST_GEMS", "EDR_GEMS"], "SequenceName": "BRAVO", "MRAcquisitionType": "3D", "RepetitionTime": 8.2,
+        "EchoTime": 3.2, "InversionTime": 450, "EchoTrainLength": 1, "FlipAngle": 12,
+        "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
+    },
+    Sequence.T2W: {
+        "SeriesDescription": "Ax T2 PROPELLER", "ScanningSequence": "SE", "SequenceVariant": "SK", "ScanOptions": "NPW",
+        "SequenceName": "fse-xl", "MRAcquisitionType": "2D", "RepetitionTime": 4800, "EchoTime": 102, "InversionTime": 0,
+        "EchoTrainLength": 24, "FlipAngle": 142, "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
+    },
+    Sequence.T2F: {
+        "SeriesDescription": "Ax T2 FLAIR", "ScanningSequence": ["SE", "IR"], "SequenceVariant": "SK", "ScanOptions": "NPW",
+        "SequenceName": "fse-xl", "MRAcquisitionType": "2D", "RepetitionTime": 9002, "EchoTime": 120, "InversionTime": 2400,
+        "EchoTrainLength": 21, "FlipAngle": 160, "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
+    },
+}  # fmt: skip
+_PHILIPS: dict[Sequence, dict[str, Any]] = {
+    Sequence.T1N: {
+        "SeriesDescription": "sT1W_3D_TFE", "ScanningSequence": "GR", "SequenceVariant": "MP", "ScanOptions": "OTHER",
+        "SequenceName": "T1TFE", "MRAcquisitionType": "3D", "RepetitionTime": 8.1, "EchoTime": 3.7,
+        "EchoTrainLength": 225, "FlipAngle": 8, "ImageType": ["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"],
+    },
+    Sequence.T2W: {
+        "SeriesDescription": "T2W_TSE", "ScanningSequence": "SE", "SequenceVariant": "SK", "ScanOptions": "OTHER",
+        "SequenceName": "TSE", "MRAcquisitionType": "2D", "RepetitionTime": 3000, "EchoTime": 80,
+        "EchoTrainLength": 15, "FlipAngle": 90, "ImageType": ["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"],
+    },
+    Sequence.T2F: {
+        "SeriesDescription": "FLAIR_longTR", "ScanningSequence": "IR", "SequenceVariant": "SK", "ScanOptions": "OTHER",
+        "SequenceName": "TIR", "MRAcquisitionType": "2D", "RepetitionTime": 11000, "EchoTime": 125,
+        "EchoTrainLength": 27, "FlipAngle": 90, "ImageType": ["ORIGINAL", "PRIMARY", "M_IR", "M", "IR"],
+    },
+}  # fmt: skip
+VENDORS: Mapping[str, dict[Sequence, dict[str, Any]]] = {
+    "SIEMENS": _SIEMENS,
+    "GE MEDICAL SYSTEMS": _GE,
+    "Philips Medical Systems": _PHILIPS,
+}
+"""Manufacturer -> what its scanners write; Philips names neither the inversion time nor the agent."""
+
+
+def physics_of(sequence: Sequence, vendor: str = "SIEMENS") -> dict[str, Any]:
+    """The header attributes that make a series of this contrast recognisable."""
+    table = VENDORS[vendor]
+    if sequence is not Sequence.T1C:
+        return dict(table[sequence])
+    after = dict(table[Sequence.T1N])
+    after["SeriesDescription"] += " +C"
+    if vendor != "Philips Medical Systems":
+        after |= {"ContrastBolusAgent": "Gadobutrol", "ContrastBolusVolume": 7.5, "ContrastBolusStartTime": "102000"}
+    return after
+
+
+# --- one series --------------------------------------------------------------------------------
+
+
+def series_from_volume(
+    volume: Volume,
+    sequence: Sequence,
+    study: StudyHeader,
+    *,
+    number: int = 1,
+    vendor: str = "SIEMENS",
+    is_reversed: bool = False,
+    rescale_per_slice: bool = False,
+    slice_thickness_mm: float | None = None,
+    **overrides: Any,
+) -> list[Dataset]:
+    """The volume as one series on its own grid, in slice order, with file meta information.
+
+    Whole numbers from 0 to 65535 are stored as they are, other values with a rescale slope. `is_reversed` numbers the
+    instances against the slice order; `rescale_per_slice` gives every slice a slope of its own. `overrides` set
+    attributes of every instance by keyword; None removes one.
+    """
+    geometry = volume.geometry
+    if np.abs(np.linalg.inv(directions(geometry)) - directions(geometry).T).max() > 1e-4:
+        raise ValueError("slices of a series stand at right angles on their normal")
+    series_uid = str(overrides.pop("SeriesInstanceUID", uid_of(study.study_uid, "series", str(number), sequence.value)))
+    count = geometry.shape[0]
+    stored, slopes, intercept = stored_values(volume.array, rescale_per_slice)
+    common = _common_header(study, sequence, series_uid, number, vendor)
+    common |= _plane_header(geometry, slice_thickness_mm) | _pixel_header(stored, geometry)
+    datasets = []
+    for k in range(count):
+        place = {
+            "SOPInstanceUID": uid_of(series_uid, str(k)),
+            "InstanceNumber": count - k if is_reversed else k + 1,
+            "ImagePositionPatient": [_ds(x) for x in geometry.mm(np.array([[k, 0, 0]]))[0]],
+        }
+        if slopes is not None:
+            place |= {"RescaleSlope": _ds(slopes[k]), "RescaleIntercept": _ds(intercept), "RescaleType": "US"}
+        datasets.append(_data_set(common | place | overrides, stored[k]))
+    return datasets
+
+
+def directions(geometry: Geometry) -> NDArray[np.float64]:
+    """Unit steps along k, j and i as columns (3, 3)."""
+    return np.asarray(geometry.mm_from_index[:3, :3] / geometry.spacing_mm, dtype=np.float64)
+
+
+def stored_values(
+    array: NDArray[np.float32], rescale_per_slice: bool = False
+) -> tuple[NDArray[np.uint16], NDArray[np.float64] | None, float]:
+    """(stored uint16 (k, j, i), slope of each slice or None, intercept): slope * stored + intercept gives the values back."""
+    low, high = float(array.min()), float(array.max())
+    is_whole = low >= 0 and high <= 65535 and bool(np.all(array == np.round(array)))
+    if is_whole and not rescale_per_slice:
+        return array.astype(np.uint16), None, 0.0
+    intercept = min(low, 0.0)
+    tops = array.max(axis=(1, 2)) if rescale_per_slice else np.full(len(array), high)
+    # as the header will say it, so that no digit is lost between writing and reading
+    slopes = np.array([float(_ds(max(top - intercept, 1e-6) / 32767.0)) for top in tops])
+    return np.round((array - intercept) / slopes[:, None, None]).astype(np.uint16), slopes, intercept
+
+
+def _ds(value: float) -> str:
+    from pydicom.valuerep import format_number_as_ds
+
+    return format_number_as_ds(float(value))
+
+
+def _common_header(study: StudyHeader, sequence: Sequence, series_uid: str, number: int, vendor: str) -> dict[str, Any]:
+    minutes = 5 * number
+    time = f"10{minutes:02d}00" if minutes < 60 else f"{10 + minutes // 60}{minutes % 60:02d}00"
+    return {
+        "SpecificCharacterSet": "ISO_IR 100",
+        "SOPClassUID": MR_IMAGE_STORAGE,
+        "StudyDate": study.date,
+        "SeriesDate": study.date,
+        "AcquisitionDate": study.date,
+        "StudyTime": "100000",
+        "SeriesTime": time,
+        "AcquisitionTime": time,
+        "AccessionNumber": study.accession_number,
+        "Modality": "MR",
+        "Manufacturer": vendor,
+        "ReferringPhysicianName": "",
+        "StudyDescription": study.description,
+        "ManufacturerModelName": "Phantom",
+        "PatientName": study.patient_name,
+        "PatientID": study.patient_id,
+        "PatientBirthDate": study.birth_date,
+        "PatientSex": study.sex,
+        "BodyPartExamined": "BRAIN",
+        "MagneticFieldStrength": 3,
+        "ProtocolName": physics_of(sequence, vendor)["SeriesDescription"],
+        "PatientPosition": "HFS",
+        "StudyInstanceUID": study.study_uid,
+        "SeriesInstanceUID": series_uid,
+        "StudyID": study.study_id,
+        "SeriesNumber": number,
+        "AcquisitionNumber": 1,
+        "FrameOfReferenceUID": study.frame_of_reference_uid,
+        "PositionReferenceIndicator": "",
+        **physics_of(sequence, vendor),
+    }
+
+
+def _plane_header(geometry: Geometry, slice_thickness_mm: float | None) -> dict[str, Any]:
+    spacing, turned = geometry.spacing_mm, directions(geometry)
+    return {
+        "Rows": geometry.shape[1],
+        "Columns": geometry.shape[2],
+        "PixelSpacing": [_ds(spacing[1]), _ds(spacing[2])],
+        "SliceThickness": _ds(slice_thickness_mm or spacing[0]),
+        "SpacingBetweenSlices": _ds(spacing[0]),
+        "ImageOrientationPatient": [_ds(x) for x in (*turned[:, 2], *turned[:, 1])],
+    }
+
+
+def _pixel_header(stored: NDArray[np.uint16], geometry: Geometry) -> dict[str, Any]:
+    bits = 12 if int(stored.max()) < 4096 else 16
+    return {
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 16,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelRepresentation": 0,
+    }
+
+
+def _data_set(values: Mapping[str, Any], pixels: NDArray[np.uint16]) -> Dataset:
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    data_set = Dataset()
+    for keyword, value in values.items():
+        if value is not None:
+            setattr(data_set, keyword, value)
+    data_set.PixelData = pixels.astype("<u2").tobytes()
+    data_set.file_meta = FileMetaDataset()
+    data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data_set.file_meta.MediaStorageSOPClassUID = data_set.SOPClassUID
+    data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
+    return data_set
+
+
+def write_series(datasets: list[Dataset], folder: Path) -> Path:
+    """The series as files 0001.dcm, ... of `folder`, in the order given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for n, data_set in enumerate(datasets, start=1):
+        data_set.save_as(folder / f"{n:04d}.dcm", enforce_file_format=True)
+    return folder
+
+
+# --- a whole study -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class PhantomStudy:
+    """A study on disk. `truth` holds its label values, float32, on the head's own grid."""
+
+    folder: Path
+    study_uid: str
+    series: Mapping[Sequence, Path]
+    truth: Volume
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A series' grid before its tilt: matrix (k, j, i), spacing in mm (k, j, i), slice thickness, plane."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    slice_thickness_mm: float
+    plane: str = "axial"
+
+
+PROTOCOLS: Mapping[Sequence, Protocol] = {
+    Sequence.T1N: Protocol((176, 256, 256), (1.0, 1.0, 1.0), 1.0, "sagittal"),
+    Sequence.T2W: Protocol((44, 320, 320), (4.4, 0.75, 0.75), 4.0),
+    Sequence.T2F: Protocol((36, 256, 256), (5.5, 0.9375, 0.9375), 5.0),
+    Sequence.T1C: Protocol((184, 240, 240), (1.0, 1.0, 1.0), 1.0),
+}
+"""In the order of acquisition."""
+
+# columns: directions of k, j, i
+_PLANES = {
+    "axial": np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]]),
+    "sagittal": np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+}
+_CENTRE_MM = (0.0, 2.0, -6.0)
+COUNTS = 8
+"""Stored value of a brightness of 1; white matter has about 100."""
+
+
+def grid_of(
+    protocol: Protocol, tilt_deg: tuple[float, float, float], frame_of_reference_uid: str, coarse: float = 1.0
+) -> Geometry:
+    """The protocol's grid about the head's centre, turned about x, y and z; `coarse` enlarges its voxels."""
+    from scipy.spatial.transform import Rotation
+
+    turn = Rotation.from_euler("xyz", tilt_deg, degrees=True).as_matrix()
+    shape = (protocol.shape[0], *(round(n / coarse) for n in protocol.shape[1:]))
+    spacing = np.array(protocol.spacing_mm) * (1.0, coarse, coarse)
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ _PLANES[protocol.plane] * spacing
+    affine[:3, 3] = np.array(_CENTRE_MM) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return Geometry((shape[0], shape[1], shape[2]), affine, frame_of_reference_uid)
+
+
+def write_study(folder: Path, seed: int, *, tumour: bool = True, vendor: str = "SIEMENS", coarse: float = 1.0) -> PhantomStudy:
+    """The phantom patient of `seed` as four series below `folder`, one folder each, and the truth about its tumour.
+
+    `coarse` enlarges voxels within the slices (and the head's own), for tests that need no detail.
+    """
+    from cmdiff_dicom.synthesis import acquire, make_head, render
+
+    head = make_head(seed, tumour=tumour, spacing_mm=coarse)
+    study = StudyHeader.of_seed(seed)
+    rng = np.random.default_rng([seed, 30])
+    folders = {}
+    for number, (sequence, protocol) in enumerate(PROTOCOLS.items(), start=1):
+        x, y, z = (float(angle) for angle in rng.uniform(-5, 5, size=3))
+        grid = grid_of(protocol, (x, y, z), study.frame_of_reference_uid, coarse)
+        image = render(head, sequence, bias=0.15)
+        thickness = protocol.slice_thickness_mm
+        scanned = acquire(image, grid, noise=0.02, seed=1000 * seed + number, slice_thickness_mm=thickness)
+        counts = Volume(np.round(scanned.array * COUNTS), grid, sequence.value)
+        datasets = series_from_volume(counts, sequence, study, number=number, vendor=vendor, slice_thickness_mm=thickness)
+        folders[sequence] = write_series(datasets, folder / sequence.value)
+    truth = Volume(head.label.astype(np.float32), head.geometry, "truth")
+    return PhantomStudy(folder, study.study_uid, folders, truth)
