@@ -58,7 +58,8 @@ _SIEMENS: dict[Sequence, dict[str, Any]] = {
     Sequence.T1N: {
         "SeriesDescription": "t1_mprage_p2_iso", "ScanningSequence": ["GR", "IR"], "SequenceVariant": ["SK", "SP", "MP"],
         "ScanOptions": "IR", "SequenceName": "*tfl3d1_16ns", "MRAcquisitionType": "3D", "RepetitionTime": 2300,
-        "EchoTime": 2.98, "InversionTime": 900, "EchoTrainLength": 1, "FlipAngle": 9, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
+        "EchoTime": 2.98, "InversionTime": 900,
+        "EchoTrainLength": 1, "FlipAngle": 9, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
     },
     Sequence.T2W: {
         "SeriesDescription": "t2_tse_tra_p2", "ScanningSequence": "SE", "SequenceVariant": ["SK", "SP", "OSP"],
@@ -67,7 +68,9 @@ _SIEMENS: dict[Sequence, dict[str, Any]] = {
     },
     Sequence.T2F: {
         "SeriesDescription": "t2_tirm_tra_dark-fluid", "ScanningSequence": ["SE", "IR"],
-        "SequenceVariant": ["SK", "SP", "MP", "OSP"], "ScanOptions": "IR", "SequenceName": "*tir2d1rs16", "MRAcquisitionType": "2D", "RepetitionTime": 9000, "EchoTime": 99,
+        "SequenceVariant": ["SK", "SP", "MP", "OSP"], "ScanOptions": "IR",
+        "SequenceName": "*tir2d1rs16", "MRAcquisitionType": "2D", "RepetitionTime": 9000,
+        "EchoTime": 99,
         "InversionTime": 2500, "EchoTrainLength": 16, "FlipAngle": 150, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
     },
 }  # fmt: skip
