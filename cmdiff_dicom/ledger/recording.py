@@ -75,13 +75,18 @@ def _study_rows(received: Sequence[ReceivedInstance]) -> list[dict[str, Any]]:
     return [
         {
             "study_uid": study_uid,
-            "accession_number": newest[study_uid].accession_number.replace("\0", ""),  # which PostgreSQL cannot keep
+            "accession_number": _storable(newest[study_uid].accession_number),
             "arrivals": arrivals,
             "first_arrival": newest[study_uid].received_at,
             "last_arrival": newest[study_uid].received_at,
         }
         for study_uid, arrivals in sorted(Counter(instance.study_uid for instance in received).items())
     ]
+
+
+def _storable(text: str) -> str:
+    """The text without what a database cannot keep: NUL (PostgreSQL) and half characters (both)."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
 def _build_statements(database: Database) -> _Statements:
