@@ -29,9 +29,10 @@ class Meaning:
 
 
 MEANINGS: dict[Label, Meaning] = {
-    Label.NCR: Meaning("Necrotic or non-enhancing core", Code("6574001", "SCT", "Necrosis"), (216, 191, 216)),
+    Label.NCR: Meaning("Necrotic or non-enhancing core", Code("6574001", "SCT", "Necrosis"), (170, 85, 220)),
     Label.ED: Meaning("Edema", Code("79654002", "SCT", "Edema"), (140, 224, 228)),
     Label.ET: Meaning("Enhancing tumour", Code("C113842", "NCIt", "Enhancing Lesion"), (255, 96, 64)),
     Label.WT: Meaning("Whole tumour", Code("108369006", "SCT", "Neoplasm"), (144, 238, 144)),
 }
-"""The pale colours of necrosis and edema are those of dcmqi's terminology, which viewers share."""
+"""Edema and neoplasm have the colours of dcmqi's terminology, which viewers share. Its necrosis (216, 191, 216) is so
+pale that half transparent on a grey image it is not seen as a colour, so its hue is kept and its saturation raised."""

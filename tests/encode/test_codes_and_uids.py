@@ -39,6 +39,10 @@ def test_colours_differ_clearly_from_each_other():
     assert all(sum(abs(a - b) for a, b in zip(one, other, strict=True)) > 60 for one in colours for other in colours if one is not other)
 
 
+def test_colours_are_colours_even_half_transparent_on_a_grey_image():
+    assert all(max(meaning.rgb) - min(meaning.rgb) >= 80 for meaning in MEANINGS.values())
+
+
 def test_a_derived_uid_is_valid_stable_and_its_own():
     uid = derived_uid("key", "series")
     assert UID(uid).is_valid
