@@ -9,7 +9,6 @@ STUDY = "1.2.826.0.1.3680043.8.498.1"
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 KEY = "a" * 64
 OTHER_KEY = "b" * 64
-MANY = 1000
 
 
 def instance(number=1, study=STUDY, series="1", content=None, accession="A17", seconds=0.0):
