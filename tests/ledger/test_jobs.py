@@ -10,7 +10,6 @@ from cmdiff_dicom.ledger import DeliveryState, JobState
 from cmdiff_dicom.ledger.schema import jobs
 from tests.support.ledgers import KEY, NOON, OTHER_KEY, STUDY, delivery, instance, segmented, settled
 
-
 # --- settle ---------------------------------------------------------------------------------------
 
 
