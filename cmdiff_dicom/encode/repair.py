@@ -31,7 +31,7 @@ _BLANK_IF_MISSING = (
 _PATIENT_AND_STUDY = (
     # Patient (PS3.3 C.7.1.1)
     "IssuerOfPatientID IssuerOfPatientIDQualifiersSequence TypeOfPatientID PatientBirthTime OtherPatientNames "
-    "OtherPatientIDs OtherPatientIDsSequence EthnicGroup PatientComments QualityControlSubject PatientIdentityRemoved "
+    "OtherPatientIDsSequence EthnicGroup PatientComments QualityControlSubject PatientIdentityRemoved "
     "DeidentificationMethod DeidentificationMethodCodeSequence "
     # General Study (C.7.2.1)
     "StudyDescription IssuerOfAccessionNumberSequence ReferringPhysicianIdentificationSequence PhysiciansOfRecord "
@@ -149,9 +149,9 @@ def _text(item: object) -> str:
 
 
 def _copy_element(source: Dataset, onto: Dataset, keyword: str) -> None:
-    """Copies an element as it is; one that pydicom cannot read at all is left out rather than guessed."""
+    """Copies an element as it is; a sequence without items or one that pydicom cannot read at all is left out."""
     try:
-        if keyword in source:
+        if keyword in source and not (source[keyword].VR == "SQ" and not source[keyword].value):
             onto.add(source[keyword])
     except (ValueError, TypeError, AttributeError, NotImplementedError):
         return
