@@ -83,12 +83,18 @@ class SegmentSettings(Slice):
     device: str = "auto"
     threads: int = Field(default=0, ge=0)
 
+    @property
+    def weights_path(self) -> Path | None:
+        """The weights file; None for the one that ships."""
+        return Path(self.weights) if self.weights else None
+
 
 class DeliverSettings(Slice):
     """How the result is sent."""
 
     processes: int = Field(default=2, ge=1)
     timeout_s: float = Field(default=30.0, gt=0)
+    max_attempts: int = Field(default=300, ge=1)
     commitment_wait_s: float = Field(default=300.0, gt=0)
     commitment_requests: int = Field(default=3, ge=1)
 

@@ -1,1 +1,21 @@
 """Settles studies, rings workers through Celery over Redis, and picks up what was lost."""
+
+from cmdiff_dicom.dispatch.children import Supervisor, die_with_parent
+from cmdiff_dicom.dispatch.dispatcher import Dispatcher, Recognised
+from cmdiff_dicom.dispatch.embedded import EmbeddedRedis
+from cmdiff_dicom.dispatch.serving import serve_queue
+from cmdiff_dicom.dispatch.tasks import DELIVER_QUEUE, SEGMENT_QUEUE, Doorbell, make_celery_app, make_ringing_app
+
+__all__ = [
+    "DELIVER_QUEUE",
+    "SEGMENT_QUEUE",
+    "Dispatcher",
+    "Doorbell",
+    "EmbeddedRedis",
+    "Recognised",
+    "Supervisor",
+    "die_with_parent",
+    "make_celery_app",
+    "make_ringing_app",
+    "serve_queue",
+]

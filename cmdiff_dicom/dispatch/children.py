@@ -1,0 +1,111 @@
+"""Child processes that die with their parent, and the parent that starts a dead one again.
+
+Each child leads a session of its own, so that Ctrl-C at a terminal reaches the parent alone, which then stops its
+children in order. On Linux the kernel ends a child whose parent was killed; elsewhere only an orderly stop does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from cmdiff_dicom.logs import log
+
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+HEALTHY_AFTER_S = 30.0
+"""A child that lived this long had started well: its next death counts as the first again."""
+QUICK_DEATHS = 5
+"""So many deaths in a row, each before HEALTHY_AFTER_S, mean that starting again does not help."""
+
+
+def die_with_parent(parent_pid: int, death_signal: int = signal.SIGTERM) -> None:
+    """From now on the kernel sends this process `death_signal` when the thread that started it ends (Linux)."""
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, death_signal)
+        if os.getppid() != parent_pid:
+            os.kill(os.getpid(), death_signal)  # the parent was gone before we asked
+
+
+def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """The running child, in a session of its own; to be called from a thread that lives as long as the parent."""
+    ends_with_us = partial(die_with_parent, os.getpid())  # two system calls and no lock, so threads do not matter
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=ends_with_us, **options)  # noqa: PLW1509
+
+
+def stop_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
+    """The child and everything in its session are gone: asked by SIGTERM, after `grace_s` not asked any more."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            log("child.killed", process=str(child.pid))
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+@dataclass
+class Supervisor:
+    """Keeps one child per name alive; a dead one starts again after 1 s, doubling to a minute while deaths are quick.
+
+    `tick()` is to be called about once a second; it answers False once a child has died QUICK_DEATHS times in a row,
+    so that the service manager, which knows how to tell a person, takes over.
+    """
+
+    commands: dict[str, list[str]]
+    clock: Callable[[], float] = time.monotonic
+    options: dict[str, Any] = field(default_factory=dict)
+    _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _started: dict[str, float] = field(default_factory=dict)
+    _deaths: dict[str, int] = field(default_factory=dict)
+    _wait_until: dict[str, float] = field(default_factory=dict)
+
+    def tick(self) -> bool:
+        """True while every child lives or is worth another start."""
+        for name, command in self.commands.items():
+            child = self._children.get(name)
+            if child is not None and child.poll() is None:
+                continue
+            if child is not None:
+                self._bury(name, child)
+                if self._deaths[name] >= QUICK_DEATHS:
+                    return False
+            if self.clock() >= self._wait_until.get(name, 0.0):
+                self._children[name] = start_child(command, **self.options)
+                self._started[name] = self.clock()
+        return True
+
+    def pids(self) -> dict[str, int]:
+        return {name: child.pid for name, child in self._children.items() if child.poll() is None}
+
+    def stop(self, grace_s: float) -> None:
+        """Every child is gone, all asked at once."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.terminate()
+        deadline = self.clock() + grace_s
+        for child in self._children.values():
+            stop_child(child, max(0.0, deadline - self.clock()))
+        self._children.clear()
+
+    def _bury(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        """Notes a death: its leftovers are ended, and the next start is put off."""
+        stop_child(child, grace_s=0.0)
+        del self._children[name]
+        lived_s = self.clock() - self._started[name]
+        self._deaths[name] = 1 if lived_s >= HEALTHY_AFTER_S else self._deaths.get(name, 0) + 1
+        wait_s = min(60.0, 2.0 ** (self._deaths[name] - 1))
+        self._wait_until[name] = self.clock() + wait_s
+        log("child.died", process=name, status=child.returncode, attempt=self._deaths[name], seconds=lived_s)

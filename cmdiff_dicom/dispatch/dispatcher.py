@@ -1,0 +1,261 @@
+"""One tick: settle what is complete, ring for what waits, take back what was lost, ask about what is unanswered, clean up.
+
+Any number of dispatchers may run: each verb of the ledger compares before it sets. Nothing here trusts a wall clock but
+the age of pixels that may be deleted: a `Stopwatch` on the ledger's counters decides the rest.
+
+How often a bell rings. A job (a delivery alike) that waits is rung at once, then, while nobody claims it, 60, 120, 240, 480
+and from then on every 900 s after the ring before: at most 7 times in its first hour and 4 times in each later one. So 500
+waiting jobs ring at most 3,500 times in their first hour and 2,000 times an hour after that, and 500 times more whenever
+Redis is found to have lost everything. A job that was put off rings as late as its attempts say: 60 s, doubling to 900 s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import uuid4
+
+from cmdiff_dicom.dispatch.stopwatch import Stopwatch
+from cmdiff_dicom.errors import BrokerUnavailable, CmdiffError
+from cmdiff_dicom.ledger import Delivery, Job, Ledger, StudyActivity
+from cmdiff_dicom.logs import log, place
+from cmdiff_dicom.records import ReceivedInstance
+from cmdiff_dicom.settings import Settings
+from cmdiff_dicom.spool import Spool
+
+RING_AGAIN_S = 60.0
+RING_AGAIN_LIMIT_S = 900.0
+PURGE_EVERY_S = 60.0
+
+
+class Bell(Protocol):
+    """What wakes workers; every verb may raise BrokerUnavailable."""
+
+    def ring(self, key: str) -> None: ...
+    def ring_delivery(self, delivery_id: int) -> None: ...
+    def ring_commitment(self, delivery_id: int) -> None: ...
+    def found_empty(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a study's headers say: the identity of the analysis that they ask for, and what is missing for it.
+
+    `missing` names the needed sequences that are absent or have a fault; `refusal` is "" or why nothing can be analysed as
+    things stand; `hopeless` is True where no later image can cure that. `plan` is the choice of stacks as JSON.
+    """
+
+    key: str
+    plan: Mapping[str, Any]
+    missing: tuple[str, ...] = ()
+    refusal: str = ""
+    hopeless: bool = False
+
+
+@dataclass
+class Dispatcher:
+    """Looks after the ledger; `tick()` every `tick_s` does all of it and raises nothing.
+
+    `recognise` tells what a study's instances are; it is handed in, since this room knows no DICOM.
+    """
+
+    ledger: Ledger
+    spool: Spool
+    bell: Bell
+    recognise: Callable[[tuple[ReceivedInstance, ...]], Recognised]
+    settings: Settings
+    clock: Callable[[], float] = time.monotonic
+    _watch: Stopwatch = field(init=False)
+    _seen: set[Hashable] = field(init=False, default_factory=set)
+    _verdicts: dict[str, tuple[int, Recognised]] = field(init=False, default_factory=dict)
+    _owed: set[tuple[str, Hashable]] = field(init=False, default_factory=set)
+    _started: float = field(init=False, default=0.0)
+    _is_first_tick: bool = field(init=False, default=True)
+    _purged: float | None = field(init=False, default=None)
+    _bell_works: bool = field(init=False, default=True)
+
+    def __post_init__(self) -> None:
+        self._watch = Stopwatch(self.clock)
+        self._started = self.clock()
+
+    def tick(self) -> None:
+        """All duties once. A duty that fails is told in the log and done again at the next tick."""
+        self._seen = set()
+        steps = (self.settle_studies, self.reclaim_leases, self.chase_commitments, self.ring_workers, self.purge_pixels)
+        outcomes = [self._attempt(step) for step in steps]
+        if all(outcomes):  # else what was not reached would be forgotten
+            self._watch.keep_only(self._seen)
+        self._is_first_tick = False
+
+    def _attempt(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except CmdiffError as error:
+            log(f"dispatch.{step.__name__}", state="put off", error=type(error).__name__)
+            return False
+        except Exception as error:
+            log(f"dispatch.{step.__name__}", state="failed", where=place(error))
+            return False
+        return True
+
+    def _still_s(self, thing: Hashable, counter: Hashable, head_start_s: float = 0.0) -> float:
+        self._seen.add(thing)
+        return self._watch.still_s(thing, counter, head_start_s)
+
+    # --- settle ---------------------------------------------------------------------------------
+
+    def settle_studies(self) -> None:
+        """Every study that has been quiet long enough for what it holds has its job.
+
+        The end of an association means nothing, every instance restarts the clock. In the first `quiet_s` after a start nothing
+        settles: while we were away nobody could send, so that silence proves nothing.
+        """
+        limits = self.settings.dispatch
+        open_studies = self.ledger.open_studies()
+        self._verdicts = {s.study_uid: self._verdicts[s.study_uid] for s in open_studies if s.study_uid in self._verdicts}
+        for study in open_studies:
+            still_s = self._still_s(("study", study.study_uid), study.arrivals, self._age_at_start_s(study))
+            if still_s < limits.quiet_s or self.clock() - self._started < limits.quiet_s:
+                continue
+            try:
+                self._settle(study, still_s >= limits.give_up_s)
+            except CmdiffError:
+                raise
+            except Exception as error:  # one study's headers that make us stumble must not keep the others waiting
+                log("dispatch.recognise", state="failed", where=place(error))
+
+    def _settle(self, study: StudyActivity, give_up: bool) -> None:
+        limits = self.settings.dispatch
+        found = self._recognised(study)
+        complete = not found.missing and not found.refusal
+        if not (complete or found.hopeless or give_up):
+            return
+        if complete:
+            evidence = f"quiet for {limits.quiet_s:g} s with {', '.join(limits.needed_sequences)}"
+        elif found.hopeless:
+            evidence = f"quiet for {limits.quiet_s:g} s; nothing that may still come can mend it"
+        else:
+            missing = ", ".join(found.missing) or "nothing by name"
+            evidence = f"gave up {limits.give_up_s:g} s after the last image; missing: {missing}"
+        job = self.ledger.settle(study.study_uid, study.arrivals, found.key, dict(found.plan), evidence, found.refusal)
+        self._verdicts.pop(study.study_uid, None)
+        if job is not None:
+            log("dispatch.settled", job=job.key, state=job.state.value, attempt=job.revision)
+
+    def _recognised(self, study: StudyActivity) -> Recognised:
+        """The verdict on a study as it stands, made once for each number of arrivals."""
+        known = self._verdicts.get(study.study_uid)
+        if known is None or known[0] != study.arrivals:
+            known = (study.arrivals, self.recognise(self.ledger.instances(study.study_uid)))
+            self._verdicts[study.study_uid] = known
+        return known[1]
+
+    def _age_at_start_s(self, study: StudyActivity) -> float:
+        """How long the study had waited when this process first looked; 0 for one that came since.
+
+        The only use of a stamp for waiting, and it can but shorten the wait for what is missing, never below `quiet_s`.
+        """
+        limits = self.settings.dispatch
+        if not self._is_first_tick:
+            return 0.0
+        age_s = (datetime.now(UTC) - study.last_arrival).total_seconds()
+        return min(max(age_s, 0.0), max(limits.give_up_s - limits.quiet_s, 0.0))
+
+    # --- ring -----------------------------------------------------------------------------------
+
+    def ring_workers(self) -> None:
+        """Every waiting job and delivery has been rung as often as its turn has come. Raises: BrokerUnavailable."""
+        try:
+            lost_all = self.bell.found_empty()
+            for job in self.ledger.waiting_jobs():
+                self._ring(("job", job.key), job, lost_all)
+            for delivery in self.ledger.pending_deliveries():
+                self._ring(("delivery", delivery.id), delivery, lost_all)
+            for kind, delivery_id in [owed for owed in self._owed if owed[0] == "commitment"]:
+                self.bell.ring_commitment(int(str(delivery_id)))
+                self._owed.discard((kind, delivery_id))
+        except BrokerUnavailable as error:
+            if self._bell_works:
+                log("dispatch.bell", state="lost", error=type(error).__name__)
+            self._bell_works = False
+            return
+        if not self._bell_works:
+            log("dispatch.bell", state="back")
+        self._bell_works = True
+
+    def _ring(self, thing: tuple[str, Hashable], waiting: Job | Delivery, lost_all: bool) -> None:
+        """Rings one thing if its turn has come. The ring is counted first, since a worker takes only what was rung."""
+        still_s = self._still_s(thing, (waiting.rings, waiting.attempts))
+        lost = lost_all and waiting.rings > 0
+        if thing not in self._owed:
+            if still_s < wait_before_ring_s(waiting.rings, waiting.attempts) and not lost:
+                return
+            if isinstance(waiting, Job):
+                counted = self.ledger.take_ring(waiting.key, waiting.rings)
+            else:
+                counted = self.ledger.take_delivery_ring(waiting.id, waiting.rings)
+            if not counted:
+                return
+            self._owed.add(thing)
+        if isinstance(waiting, Job):
+            self.bell.ring(waiting.key)
+        else:
+            self.bell.ring_delivery(waiting.id)
+        self._owed.discard(thing)
+
+    # --- take back, ask again, clean up ---------------------------------------------------------
+
+    def reclaim_leases(self) -> None:
+        """What a dead worker held waits again; what killed workers `max_lost_leases` times has failed."""
+        limits = self.settings.dispatch
+        for job in self.ledger.running_jobs():
+            still_s = self._still_s(("lease", job.key), (job.owner, job.renewals))
+            if still_s >= limits.lease_s and self.ledger.lose_lease(job.key, job.renewals, limits.max_lost_leases):
+                log("dispatch.lease_lost", job=job.key, seconds=still_s, attempt=job.lost_leases + 1)
+        for delivery in self.ledger.running_deliveries():
+            still_s = self._still_s(("delivery lease", delivery.id), (delivery.owner, delivery.renewals))
+            if still_s >= limits.lease_s and self.ledger.lose_delivery(delivery.id, delivery.renewals, limits.max_lost_leases):
+                log("dispatch.lease_lost", delivery=delivery.id, seconds=still_s, attempt=delivery.lost_leases + 1)
+
+    def chase_commitments(self) -> None:
+        """What a destination was asked and did not answer is asked again under a new transaction, in the end flagged."""
+        limits = self.settings.deliver
+        for delivery in self.ledger.awaiting_commitment():
+            still_s = self._still_s(("commitment", delivery.id), delivery.transaction_uid)
+            if still_s < limits.commitment_wait_s:
+                continue
+            if delivery.requests >= limits.commitment_requests:
+                self.ledger.commitment_refused(delivery.id, f"no commitment report to {delivery.requests} requests")
+                log("dispatch.commitment", delivery=delivery.id, state="no report")
+            else:
+                self.ledger.new_transaction(delivery.id, f"2.25.{uuid4().int}")
+                self._owed.add(("commitment", delivery.id))
+                log("dispatch.commitment", delivery=delivery.id, state="asked again", attempt=delivery.requests + 1)
+
+    def purge_pixels(self) -> None:
+        """Pixels that nobody needs any more are gone: after `keep_days`, or at once, oldest first, while the disk is low."""
+        now = self.clock()
+        if self._purged is not None and now - self._purged < PURGE_EVERY_S and not self.spool.is_low():
+            return
+        self._purged = now
+        moment = datetime.now(UTC)
+        for study_uid in self.ledger.purgeable(moment - timedelta(days=self.settings.spool.keep_days)):
+            self._purge(study_uid)
+        if self.spool.is_low():
+            for study_uid in self.ledger.purgeable(moment):
+                if not self.spool.is_low():
+                    break
+                self._purge(study_uid)
+
+    def _purge(self, study_uid: str) -> None:
+        count = self.ledger.forget_pixels(study_uid, self.spool.delete)
+        log("dispatch.purged", count=count, free_bytes=self.spool.free_bytes())
+
+
+def wait_before_ring_s(rings: int, attempts: int) -> float:
+    """Seconds that (rings, attempts) must have stood still before the next ring: 0, or 60 doubling to 900."""
+    turns = rings or attempts
+    return min(RING_AGAIN_S * 2.0 ** (turns - 1), RING_AGAIN_LIMIT_S) if turns else 0.0

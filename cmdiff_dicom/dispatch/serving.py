@@ -1,0 +1,71 @@
+"""A Celery worker on one queue that ends itself rather than stay mute.
+
+After a lost connection Celery consumes again by itself; should it ever not, a worker that lives and takes nothing looks
+well from outside. So each one watches its queue: messages there, nothing in hand, look after look, and it exits, to be
+started again by its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cmdiff_dicom.dispatch.children import die_with_parent
+from cmdiff_dicom.dispatch.tasks import Doorbell
+from cmdiff_dicom.errors import BrokerUnavailable
+from cmdiff_dicom.logs import log, place, silence_libraries
+
+LOOK_EVERY_S = 10.0
+MUTE_LOOKS = 4
+"""So many looks in a row at a filled queue with empty hands: about 40 s."""
+MUTE_STATUS = 75
+"""EX_TEMPFAIL of sysexits.h: starting again may help."""
+
+
+def serve_queue(app: Any, queue: str, processes: int, at_start: Callable[[], None]) -> int:
+    """Works on `queue` until SIGTERM or SIGINT; `at_start` runs once in each of the `processes` children. The exit status."""
+    from celery.signals import worker_process_init, worker_ready
+
+    silence_libraries()
+    worker_pid = os.getpid()
+
+    def start(**_: Any) -> None:
+        die_with_parent(worker_pid, signal.SIGKILL)
+        try:
+            at_start()
+        except Exception as error:  # each job meets it again and is told its reason
+            log("worker.start", queue=queue, state="failed", where=place(error))
+
+    def ready(**_: Any) -> None:
+        log("worker.ready", queue=queue, count=processes)
+        threading.Thread(target=_watch, args=(Doorbell(app), queue, processes), name="mute-watch", daemon=True).start()
+
+    worker_process_init.connect(start, weak=False)
+    worker_ready.connect(ready, weak=False)
+    worker = app.Worker(
+        pool_cls="prefork", concurrency=processes, queues=[queue], quiet=True, hostname=f"{queue}@%h",
+        without_gossip=True, without_mingle=True, without_heartbeat=True,
+    )  # fmt: skip
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _watch(bell: Doorbell, queue: str, processes: int) -> None:
+    """Ends this process once its queue has stood filled beside empty hands for MUTE_LOOKS looks."""
+    from celery.worker import state
+
+    mute = 0
+    while True:
+        time.sleep(LOOK_EVERY_S)
+        try:
+            has_room = len(state.reserved_requests) < processes
+            mute = mute + 1 if has_room and bell.waiting(queue) else 0
+        except BrokerUnavailable:
+            mute = 0  # Celery tries to connect, for ever
+        if mute >= MUTE_LOOKS:
+            log("worker.mute", queue=queue, state="exits to be started again")
+            os._exit(MUTE_STATUS)

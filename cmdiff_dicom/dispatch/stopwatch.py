@@ -1,0 +1,32 @@
+"""How long a counter has stood still, by a clock that never jumps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Stopwatch:
+    """Measures, for any number of things, the seconds since each one's counter was first seen at its present value.
+
+    Stamps in the ledger are other machines' wall clocks, which jump; the counters beside them do not. So whoever waits
+    looks at the counter now and then, and asks how long it has been the same on the `clock` of its own process.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _since: dict[Hashable, tuple[Hashable, float]] = field(default_factory=dict)
+
+    def still_s(self, thing: Hashable, counter: Hashable, head_start_s: float = 0.0) -> float:
+        """Seconds that `counter` of `thing` has stood still; a first sight begins at `head_start_s`."""
+        now = self.clock()
+        known = self._since.get(thing)
+        if known is None or known[0] != counter:
+            known = (counter, now - (head_start_s if known is None else 0.0))
+            self._since[thing] = known
+        return now - known[1]
+
+    def keep_only(self, things: Iterable[Hashable]) -> None:
+        """Everything else is forgotten, so that memory does not grow with the studies of a year."""
+        self._since = {thing: self._since[thing] for thing in things if thing in self._since}

@@ -1,0 +1,178 @@
+"""What `cmdiff-dicom jobs` shows the administrator: tables for people, JSON for programs.
+
+The only place that prints Study Instance UIDs and accession numbers, because they are what an administrator asks by.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from cmdiff_dicom.errors import Broken
+from cmdiff_dicom.ledger import Delivery, DeliveryState, Job, JobState, Ledger, StudyActivity, open_ledger
+from cmdiff_dicom.settings import Settings
+
+COLOURS = {
+    JobState.SEGMENTED: "green",
+    JobState.NO_TUMOUR: "green",
+    JobState.REFUSED: "yellow",
+    JobState.FAILED: "red",
+    JobState.SUPERSEDED: "dim",
+    DeliveryState.COMMITTED: "green",
+    DeliveryState.FAILED: "red",
+}
+KEY_DIGITS = 12
+
+
+class NothingFound(Broken):
+    """No job answers to what was asked for."""
+
+
+def show_list(settings: Settings, query: str | None, limit: int, as_json: bool) -> int:
+    """The newest jobs, and above them the studies that are still arriving."""
+    ledger = open_ledger(settings.ledger_url)
+    jobs = ledger.jobs(query, limit)
+    arriving = () if query else ledger.open_studies()
+    if as_json:
+        found = {"arriving": [asdict(study) for study in arriving], "jobs": [_with_deliveries(job, ledger) for job in jobs]}
+        print(json.dumps(found, default=_plain, indent=2))
+        return 0
+    if not jobs and not arriving:
+        print("No study has arrived yet." if query is None else f"Nothing is known of {query}.")
+        return 0
+    if arriving:
+        _print_arriving(arriving)
+    if jobs:
+        _print_jobs(jobs, ledger)
+    return 0
+
+
+def show_one(settings: Settings, query: str, as_json: bool) -> int:
+    """Everything about one study: its revisions with reason and evidence, their deliveries, its history."""
+    ledger = open_ledger(settings.ledger_url)
+    jobs = _found(ledger, query)
+    histories = {study_uid: ledger.events(study_uid) for study_uid in dict.fromkeys(job.study_uid for job in jobs)}
+    if as_json:
+        found = [_with_deliveries(job, ledger) | {"history": [asdict(e) for e in histories[job.study_uid]]} for job in jobs]
+        print(json.dumps(found, default=_plain, indent=2))
+        return 0
+    console = _console()
+    for job in jobs:
+        _print_job(console, job, ledger.deliveries(job.key))
+    for study_uid, events in histories.items():
+        console.print(f"\n[bold]History[/bold] of {study_uid}")
+        for event in events:
+            line = f"  {_when(event.at)}  {event.key[:KEY_DIGITS]:{KEY_DIGITS}}  {event.what}  {event.detail}"
+            console.print(line, markup=False)
+    return 0
+
+
+def retry(settings: Settings, query: str, as_json: bool) -> int:
+    """The newest job of what was asked for waits again; 1 where there is nothing to retry."""
+    ledger = open_ledger(settings.ledger_url)
+    newest = max(_found(ledger, query), key=lambda job: job.revision)
+    retried = ledger.retry(newest.key)
+    if as_json:
+        print(json.dumps({"key": newest.key, "retried": retried}))
+    elif retried:
+        print(f"{newest.key[:KEY_DIGITS]} waits again; a worker takes it within seconds.")
+    else:
+        print(f"{newest.key[:KEY_DIGITS]} is {newest.state.value}: nothing has failed or was refused, so nothing to retry.")
+    return 0 if retried else 1
+
+
+def _found(ledger: Ledger, query: str) -> tuple[Job, ...]:
+    jobs = ledger.jobs(query)
+    if not jobs:
+        raise NothingFound(
+            f"no job of '{query}': wanted a Study Instance UID, an accession number or the beginning of a job key; "
+            "`cmdiff-dicom jobs list` shows them, and the studies that are still arriving"
+        )
+    return jobs
+
+
+def _print_arriving(studies: tuple[StudyActivity, ...]) -> None:
+    from rich.table import Table
+
+    table = Table(title="Arriving, or waiting to be quiet", title_justify="left")
+    for heading in ("accession number", "study", "instances", "first", "last"):
+        table.add_column(heading, overflow="fold")
+    for study in studies:
+        came = (_when(study.first_arrival), _when(study.last_arrival))
+        table.add_row(study.accession_number, study.study_uid, str(study.arrivals), *came)
+    _console().print(table)
+
+
+def _print_jobs(jobs: tuple[Job, ...], ledger: Ledger) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="Jobs", title_justify="left")
+    for heading in ("key", "accession number", "study", "rev", "state", "reason", "deliveries", "since"):
+        table.add_column(heading, overflow="fold")
+    for job in jobs:
+        sent = ", ".join(f"{delivery.destination}: {_delivery_word(delivery)}" for delivery in ledger.deliveries(job.key))
+        table.add_row(
+            job.key[:KEY_DIGITS], escape(job.accession_number), job.study_uid, str(job.revision),
+            _coloured(job.state), escape(job.reason), escape(sent), _when(job.updated_at),
+        )  # fmt: skip
+    _console().print(table)
+
+
+def _print_job(console: Any, job: Job, deliveries: tuple[Delivery, ...]) -> None:
+    from rich.markup import escape
+
+    console.print(f"\n[bold]{job.key[:KEY_DIGITS]}[/bold]  revision {job.revision}  {_coloured(job.state)}")
+    lines = {
+        "study": job.study_uid,
+        "accession number": job.accession_number,
+        "reason": job.reason,
+        "evidence": job.evidence,
+        "volumes": ", ".join(f"{name} {ml:.1f} ml" for name, ml in job.volumes_ml.items()),
+        "tried": f"{job.attempts} times put off, {job.lost_leases} leases lost" if job.attempts or job.lost_leases else "",
+        "settled": _when(job.created_at),
+        "changed": _when(job.updated_at),
+        "SEG": job.sop_uid,
+    }
+    for name, value in lines.items():
+        if value:
+            console.print(f"  {name:17} {escape(value)}")
+    for delivery in deliveries:
+        status = "" if delivery.status is None else f"status 0x{delivery.status:04X}"
+        words = " ".join(part for part in (_delivery_word(delivery), status, delivery.reason) if part)
+        console.print(f"  {'delivery':17} {escape(delivery.destination)}: {escape(words)}")
+
+
+def _delivery_word(delivery: Delivery) -> str:
+    """The state in a word or two: what is stored with a warning says so, and so does what nobody is asked to commit to."""
+    if delivery.state is not DeliveryState.SENT:
+        return str(delivery.state.value)
+    warning = " with a warning" if delivery.status else ""
+    return f"sent{warning}" if delivery.final else f"sent{warning}, commitment awaited"
+
+
+def _with_deliveries(job: Job, ledger: Ledger) -> dict[str, Any]:
+    shown = {name: value for name, value in asdict(job).items() if name not in {"plan", "owner"}}
+    return shown | {"deliveries": [asdict(delivery) for delivery in ledger.deliveries(job.key)]}
+
+
+def _coloured(state: JobState) -> str:
+    colour = COLOURS.get(state)
+    return f"[{colour}]{state.value}[/{colour}]" if colour else state.value
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _plain(value: object) -> str:
+    return str(value.value if isinstance(value, Enum) else value)

@@ -1,0 +1,174 @@
+"""A folder of DICOM files instead of a PACS: the same steps as a job, without network, queue or ledger.
+
+Writes segmentation.dcm, overlay.png and summary.json into the output folder and nothing anywhere else. The SEG's dates are
+those of the newest file that went in, so that the same folder gives the same bytes again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmdiff_dicom import __version__
+from cmdiff_dicom.analyse import analyse
+from cmdiff_dicom.errors import Broken, Refused
+from cmdiff_dicom.records import Analysis, AssembledStudy, Blob, ReceivedInstance
+from cmdiff_dicom.settings import SegmentSettings
+
+if TYPE_CHECKING:
+    from cmdiff_dicom.assemble import Choice
+
+SEGMENTED, NOT_ANALYSED, NO_TUMOUR = 0, 3, 4
+
+
+class NoStudy(Broken):
+    """The folder holds no study, or more than one."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended: the exit status, and a few lines for the person who waits."""
+
+    status: int
+    text: str
+
+
+class Memory:
+    """Bytes by their digest, as the spool keeps them, but only as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+
+    def keep(self, content: bytes) -> Blob:
+        blob = Blob(sha256(content).hexdigest(), len(content))
+        self._contents[blob.sha256] = bytes(content)
+        return blob
+
+    def read(self, digest: str) -> bytes:
+        return self._contents[digest]
+
+
+def segment_folder(folder: Path, output: Path, settings: SegmentSettings, min_slices: int) -> Outcome:
+    """The folder's study is segmented into `output`, or it is said why not.
+
+    Raises: Broken (no such folder, no or several studies, weights, encoding).
+    """
+    from cmdiff_dicom.assemble import assemble_study, choose_stacks, job_key
+    from cmdiff_dicom.segment import load_segmenter
+
+    started = time.monotonic()
+    memory = Memory()
+    instances, problems = _read(folder, memory)
+    segmenter = load_segmenter(settings.weights_path, settings.device, settings.threads)
+    choice = choose_stacks(instances, min_slices)
+    summary: dict[str, Any] = {"version": __version__, "problems": problems, **_choice_summary(choice)}
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        if choice.refusal:
+            return _ended(output, summary, NOT_ANALYSED, "not analysed", choice.refusal)
+        study = assemble_study(choice, memory.read)
+        summary["seconds"] = {"read and assemble": time.monotonic() - started}
+        analysis = analyse(study.volumes, study.reference, segmenter)
+    except Refused as error:
+        return _ended(output, summary, NOT_ANALYSED, "not analysed", error.reason)
+    summary |= _analysis_summary(study, analysis, summary["seconds"])
+    summary["device"] = segmenter.device_name
+    if analysis.label_map.is_empty:
+        return _ended(output, summary, NO_TUMOUR, "no tumour found", "")
+    key = job_key(choice, segmenter.model.weights_sha256, __version__)
+    _write_result(output, study, analysis, memory, key, _newest(folder))
+    summary["seconds"]["in all"] = time.monotonic() - started
+    return _ended(output, summary, SEGMENTED, "segmented", "")
+
+
+def explain_folder(folder: Path, min_slices: int) -> str:
+    """For every study in the folder: which stack would serve as which sequence, and why. Raises: NoStudy."""
+    from cmdiff_dicom.assemble import choose_stacks, explain
+
+    instances, problems = _read_all(folder, Memory())
+    studies = dict.fromkeys(instance.study_uid for instance in instances)
+    tables = [
+        explain(choose_stacks(tuple(i for i in instances if i.study_uid == study_uid), min_slices)) for study_uid in studies
+    ]
+    return "\n\n".join([*tables, *problems])
+
+
+def _read(folder: Path, memory: Memory) -> tuple[tuple[ReceivedInstance, ...], list[str]]:
+    """The instances of the folder's one study, and what could not be read."""
+    instances, problems = _read_all(folder, memory)
+    studies = {instance.study_uid for instance in instances}
+    if len(studies) > 1:
+        raise NoStudy(f"{folder}: found {len(studies)} studies, wanted one; give the folder of one study")
+    return instances, problems
+
+
+def _read_all(folder: Path, memory: Memory) -> tuple[tuple[ReceivedInstance, ...], list[str]]:
+    from cmdiff_dicom.receive import read_folder
+
+    if not folder.is_dir():
+        raise NoStudy(f"{folder}: no such folder; give the folder that holds the study's DICOM files")
+    content = read_folder(folder, memory.keep)
+    if not content.instances:
+        unread = f"; {len(content.problems)} files could not be read" if content.problems else ""
+        raise NoStudy(f"{folder}: found no DICOM file{unread}; give the folder that holds the study's DICOM files")
+    return tuple(content.instances), [str(problem) for problem in content.problems]
+
+
+def _choice_summary(choice: Choice) -> dict[str, Any]:
+    sequences = {
+        sequence.value: {"why": stack.why, "slices": len(stack.instances)} for sequence, stack in choice.stacks.items()
+    }
+    reference = choice.reference.value if choice.reference else None
+    return {"sequences": sequences, "reference": reference, "notes": list(choice.notes)}
+
+
+def _analysis_summary(study: AssembledStudy, analysis: Analysis, seconds: dict[str, float]) -> dict[str, Any]:
+    model = analysis.label_map.model
+    return {
+        "volumes_ml": {label.name: round(float(ml), 2) for label, ml in analysis.label_map.volume_ml.items()},
+        "registration": {sequence.value: round(float(q), 3) for sequence, q in analysis.prepared.registration.items()},
+        "model": {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256},
+        "seconds": seconds | dict(analysis.seconds),
+        "notes": [*study.notes, *analysis.prepared.notes],
+    }
+
+
+def _write_result(
+    output: Path, study: AssembledStudy, analysis: Analysis, memory: Memory, key: str, created_at: datetime
+) -> None:
+    from cmdiff_dicom.assemble import source_datasets
+    from cmdiff_dicom.encode import encode_seg
+    from cmdiff_dicom.overlay import draw_overlay
+
+    sources = source_datasets(study.stacks[study.reference], memory.read)
+    seg = encode_seg(analysis.label_map, sources, key, created_at, revision=1)
+    (output / "segmentation.dcm").write_bytes(seg.part10)
+    volumes = ", ".join(f"{label.name} {float(ml):.1f} ml" for label, ml in analysis.label_map.volume_ml.items())
+    draw_overlay(study.volumes[study.reference], analysis.label_map.labels, output / "overlay.png", volumes)
+
+
+def _ended(output: Path, summary: dict[str, Any], status: int, outcome: str, reason: str) -> Outcome:
+    """The summary is written; an older result in the same folder does not stay beside a newer outcome without one."""
+    summary = {"outcome": outcome, "reason": reason} | summary
+    if "seconds" in summary:
+        summary["seconds"] = {name: round(seconds, 2) for name, seconds in summary["seconds"].items()}
+    (output / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if status != SEGMENTED:
+        for name in ("segmentation.dcm", "overlay.png"):
+            (output / name).unlink(missing_ok=True)
+    lines = [f"{outcome}: {reason}" if reason else outcome]
+    lines += [f"  {name}: {ml:.1f} ml" for name, ml in summary.get("volumes_ml", {}).items()]
+    lines += [f"  {name}: {found['why']}" for name, found in summary["sequences"].items()]
+    written = ("segmentation.dcm", "overlay.png", "summary.json") if status == SEGMENTED else ("summary.json",)
+    lines.append(f"  in {output}: {', '.join(written)}")
+    return Outcome(status, "\n".join(lines))
+
+
+def _newest(folder: Path) -> datetime:
+    """When the folder's newest file was written, in UTC to the second."""
+    return datetime.fromtimestamp(int(max(file.stat().st_mtime for file in folder.rglob("*") if file.is_file())), UTC)

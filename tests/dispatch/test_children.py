@@ -1,0 +1,82 @@
+"""Children live as long as their parent wants, and no longer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import psutil
+
+from cmdiff_dicom.dispatch.children import QUICK_DEATHS, Supervisor, start_child, stop_child
+from tests.support.dispatching import Clock
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+DIE = [sys.executable, "-c", "raise SystemExit(3)"]
+
+
+def until(condition, limit_s=20.0):
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.02)
+
+
+def is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_dead_child_starts_again():
+    clock = Clock()
+    supervisor = Supervisor({"one": SLEEP}, clock)
+    supervisor.tick()
+    first = supervisor.pids()["one"]
+    psutil.Process(first).kill()
+    until(lambda: supervisor.pids() == {})
+    assert supervisor.tick()
+    assert supervisor.pids() == {}, "not at once"
+    clock.now += 2
+    assert supervisor.tick()
+    assert supervisor.pids()["one"] != first
+    supervisor.stop(1)
+
+
+def test_a_child_that_dies_again_and_again_is_given_up():
+    clock = Clock()
+    supervisor = Supervisor({"one": DIE}, clock)
+    ticks = 0
+    while supervisor.tick():
+        until(lambda: supervisor.pids() == {})
+        clock.now += 20
+        ticks += 1
+        assert ticks < 20
+    assert ticks >= QUICK_DEATHS - 1
+
+
+def test_stopping_leaves_no_process_of_the_childs_session():
+    code = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    child = start_child([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    grandchild = int(child.stdout.readline())
+    stop_child(child, grace_s=5)
+    assert is_gone(child.pid)
+    until(lambda: is_gone(grandchild))
+
+
+def test_a_child_that_ignores_the_request_is_ended_after_the_grace():
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    child = start_child([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    stop_child(child, grace_s=0.1)
+    assert child.returncode == -9
+
+
+def test_children_of_a_killed_parent_end():
+    code = (
+        "import sys, time; from cmdiff_dicom.dispatch.children import start_child\n"
+        "print(start_child([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    until(lambda: is_gone(child))

@@ -1,0 +1,372 @@
+"""What one tick does: settle, ring, take back, ask again, clean up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+
+from cmdiff_dicom.dispatch.dispatcher import wait_before_ring_s
+from cmdiff_dicom.ledger import DeliveryState, JobState
+from tests.support.dispatching import NEEDED, STUDY, Node
+
+HOUR_S = 3600.0
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node(tmp_path)
+
+
+# --- settle -------------------------------------------------------------------------------------
+
+
+def test_a_whole_study_settles_once_it_has_been_quiet(node):
+    node.receive_all()
+    node.wait(58)
+    assert node.ledger.jobs() == ()
+    node.wait(4)
+    (job,) = node.ledger.jobs()
+    assert job.state is JobState.SETTLED
+    assert job.evidence == "quiet for 60 s with T1, T1c, T2, FLAIR"
+
+
+def test_every_instance_restarts_the_clock_of_its_study(node):
+    for sequence in NEEDED:
+        for number in range(8):
+            node.receive(sequence, 1, first=number)
+            node.wait(50, tick_s=10)
+    assert node.ledger.jobs() == ()
+    node.wait(12)
+    assert len(node.ledger.jobs()) == 1
+
+
+def test_a_study_without_a_needed_sequence_waits_until_give_up(node):
+    for sequence in ("T1", "T1c", "FLAIR"):
+        node.receive(sequence)
+    node.wait(890, tick_s=10)
+    assert node.ledger.jobs() == ()
+    node.wait(20)
+    (job,) = node.ledger.jobs()
+    assert job.state is JobState.SETTLED
+    assert job.evidence == "gave up 900 s after the last image; missing: T2"
+
+
+def test_a_study_that_cannot_be_analysed_is_refused_at_give_up_and_says_why(node):
+    node.receive("DWI")
+    node.wait(890, tick_s=10)
+    assert node.ledger.jobs() == ()
+    node.wait(20)
+    (job,) = node.ledger.jobs()
+    assert (job.state, job.reason) == (JobState.REFUSED, "NoUsableSequence: neither FLAIR nor T2")
+
+
+def test_two_patients_are_refused_as_soon_as_the_study_is_quiet(node):
+    node.receive("T1", patient="one")
+    node.receive("FLAIR", patient="other")
+    node.wait(62)
+    (job,) = node.ledger.jobs()
+    assert job.state is JobState.REFUSED and job.reason.startswith("TwoPatients")
+
+
+def test_late_images_that_are_not_needed_open_no_revision(node):
+    job = node.settled()
+    node.receive("DWI")
+    node.receive("T1")  # the same bytes again
+    node.wait(1000, tick_s=10)
+    assert [found.key for found in node.ledger.jobs()] == [job.key]
+
+
+def test_a_late_needed_sequence_opens_exactly_one_revision_and_supersedes_the_waiting_job(node):
+    node.receive("T1")
+    node.receive("FLAIR")
+    node.wait(910, tick_s=10)
+    first = node.ledger.jobs()[0]
+    node.receive("T2")
+    node.receive("T1c")
+    node.wait(1000, tick_s=10)
+    second, former = node.ledger.jobs()
+    assert (second.revision, second.state) == (2, JobState.SETTLED)
+    assert (former.key, former.state) == (first.key, JobState.SUPERSEDED)
+
+
+def test_one_study_does_not_wait_for_another(node):
+    node.receive_all("1.1")
+    node.receive("T1", study_uid="1.2")
+    node.wait(62)
+    assert [job.study_uid for job in node.ledger.jobs()] == ["1.1"]
+
+
+def test_headers_that_make_us_stumble_keep_no_other_study_waiting(node):
+    inner = node.dispatcher.recognise
+
+    def stumble(instances):
+        if instances[0].study_uid == "1.1":
+            raise ZeroDivisionError("a header")
+        return inner(instances)
+
+    node.dispatcher.recognise = stumble
+    node.receive_all("1.1")
+    node.receive_all("1.2")
+    node.wait(62)
+    assert [job.study_uid for job in node.ledger.jobs()] == ["1.2"]
+
+
+def test_silence_while_nobody_listened_proves_nothing(node):
+    """After a start the study waits its quiet time, however old its last image is: the sender could not reach us."""
+    node.wall = datetime(2020, 1, 1, tzinfo=UTC)
+    node.receive_all()
+    node.dispatcher = node.new_dispatcher()
+    node.wait(58)
+    assert node.ledger.jobs() == ()
+    node.wait(4)
+    assert len(node.ledger.jobs()) == 1
+
+
+def test_a_restart_does_not_make_an_incomplete_study_wait_all_over_again(node):
+    node.wall = datetime(2020, 1, 1, tzinfo=UTC)
+    node.receive("FLAIR")
+    node.dispatcher = node.new_dispatcher()
+    node.wait(64)
+    assert len(node.ledger.jobs()) == 1
+
+
+@pytest.mark.parametrize("jump_h", [-1, 1])
+def test_a_clock_that_jumps_by_an_hour_settles_nothing_early_and_delays_nothing(node, monkeypatch, jump_h):
+    class Jumped(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.fromtimestamp(datetime.now(UTC).timestamp() + jump_h * HOUR_S, tz)
+
+    node.wait(2)
+    for sequence in NEEDED:
+        node.receive(sequence)
+        node.wait(10)
+    monkeypatch.setattr("cmdiff_dicom.dispatch.dispatcher.datetime", Jumped)
+    node.wait(48)
+    assert node.ledger.jobs() == ()
+    node.wait(4)
+    assert len(node.ledger.jobs()) == 1
+
+
+# --- ring ---------------------------------------------------------------------------------------
+
+
+def test_a_settled_job_is_rung_in_the_same_tick(node):
+    job = node.settled()
+    assert node.bell.rung == [job.key]
+
+
+def test_a_waiting_job_rings_again_after_a_minute_doubling_to_fifteen(node):
+    node.settled()
+    tick_s, times = 10, [node.clock.now]
+    while node.clock.now < times[0] + HOUR_S:
+        before = len(node.bell.rung)
+        node.wait(tick_s, tick_s)
+        if len(node.bell.rung) > before:
+            times.append(node.clock.now)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert all(wait <= gap <= wait + tick_s for gap, wait in zip(gaps, [60, 120, 240, 480, 900, 900], strict=True))
+
+
+def test_the_waits_between_rings_are_those_that_the_docstring_states():
+    waits = [wait_before_ring_s(rings, 0) for rings in range(8)]
+    assert waits == [0, 60, 120, 240, 480, 900, 900, 900]
+    assert [wait_before_ring_s(0, attempts) for attempts in range(1, 6)] == [60, 120, 240, 480, 900]
+
+
+def test_five_hundred_waiting_jobs_ring_at_most_3500_times_in_an_hour_and_then_2000(node):
+    for number in range(500):
+        node.ledger.record_instance(_instance(number))
+        node.ledger.settle(f"9.{number}", 1, f"{number:064d}", {}, "")
+    node.wait(HOUR_S, tick_s=60)
+    assert 3000 < len(node.bell.rung) <= 3500
+    first = len(node.bell.rung)
+    node.wait(HOUR_S, tick_s=60)
+    assert 1500 < len(node.bell.rung) - first <= 2000
+
+
+def test_a_claimed_job_is_not_rung(node):
+    job = node.settled()
+    assert node.ledger.claim(job.key, "w")
+    for _ in range(50):
+        node.ledger.renew(job.key, "w")
+        node.wait(20)
+    assert node.bell.rung == [job.key]
+
+
+def test_a_redis_found_empty_rings_all_that_waits_at_once(node):
+    job = node.settled()
+    node.bell.is_empty = True
+    node.wait(2)
+    assert node.bell.rung == [job.key, job.key]
+    node.wait(50)
+    assert len(node.bell.rung) == 2
+
+
+def test_without_redis_studies_settle_and_ring_when_it_returns(node):
+    node.bell.works = False
+    job = node.settled()
+    node.wait(HOUR_S, tick_s=30)
+    assert node.bell.rung == []
+    node.bell.works = True
+    node.wait(2)
+    assert node.bell.rung == [job.key]
+
+
+def test_a_ring_that_was_counted_and_not_heard_is_owed(node):
+    """Redis goes away between the look and the ring: the job is rung at the next contact, not a minute later."""
+    node.receive_all()
+    node.wait(58)
+    node.bell.found_empty = lambda: False
+    node.bell.works = False
+    node.wait(10)
+    (job,) = node.ledger.jobs()
+    assert job.rings == 1
+    node.bell.works = True
+    node.wait(2)
+    assert node.bell.rung == [job.key]
+
+
+def test_a_job_that_was_put_off_rings_as_late_as_its_attempts_say(node):
+    job = node.settled()
+    node.ledger.claim(job.key, "w")
+    node.ledger.retry_later(job.key, "w", "SpoolFull", 10)
+    node.wait(58)
+    assert len(node.bell.rung) == 1
+    node.wait(6)
+    assert len(node.bell.rung) == 2
+
+
+def test_two_dispatchers_ring_once(node):
+    other = node.new_dispatcher()
+    node.receive_all()
+    for _ in range(40):
+        node.wait(2)
+        other.tick()
+    assert len(node.bell.rung) == 1
+
+
+# --- lost leases --------------------------------------------------------------------------------
+
+
+def test_a_worker_that_stops_renewing_loses_its_job_after_the_lease(node):
+    job = node.settled()
+    node.ledger.claim(job.key, "w")
+    node.wait(118)
+    assert node.ledger.job(job.key).state is JobState.SEGMENTING
+    node.wait(6)
+    assert node.ledger.job(job.key).state is JobState.SETTLED
+    assert node.bell.rung == [job.key, job.key]
+
+
+def test_a_worker_that_renews_keeps_its_job_for_as_long_as_it_takes(node):
+    job = node.settled()
+    node.ledger.claim(job.key, "w")
+    for _ in range(100):
+        node.wait(60, tick_s=20)
+        assert node.ledger.renew(job.key, "w")
+
+
+def test_three_lost_leases_end_a_job_as_the_worker_died_and_the_next_study_runs(node):
+    job = node.settled()
+    for attempt in range(3):
+        assert node.ledger.claim(job.key, f"w{attempt}")
+        node.wait(130)
+    failed = node.ledger.job(job.key)
+    assert (failed.state, failed.reason) == (JobState.FAILED, "the worker died")
+    other = node.settled("7.7")
+    assert node.ledger.claim(other.key, "w")
+
+
+def test_a_sender_that_dies_loses_its_delivery_after_the_lease(node):
+    job = node.settled()
+    node.ledger.claim(job.key, "w")
+    node.ledger.finish(job.key, "w", "0" * 64, "1.9", "1.8", {}, ("pacs",))
+    (delivery,) = node.ledger.deliveries(job.key)
+    node.wait(2)
+    node.ledger.claim_delivery(delivery.id, "dead")
+    node.wait(126)
+    assert node.ledger.pending_deliveries()[0].id == delivery.id
+    assert node.bell.rung == [job.key, delivery.id, delivery.id]
+
+
+# --- commitment ---------------------------------------------------------------------------------
+
+
+def test_an_unanswered_commitment_is_asked_again_under_a_new_transaction(node):
+    delivery = node.delivered()
+    node.wait(298)
+    assert node.bell.asked == []
+    node.wait(6)
+    again = node.ledger.delivery(delivery.id)
+    assert node.bell.asked == [delivery.id]
+    assert again.transaction_uid != "2.25.1" and len(again.transaction_uid) <= 64
+
+
+def test_a_commitment_never_answered_is_flagged_and_not_pending_for_ever(node):
+    delivery = node.delivered()
+    node.wait(4000, tick_s=10)
+    flagged = node.ledger.delivery(delivery.id)
+    assert len(node.bell.asked) == node.settings.deliver.commitment_requests - 1
+    assert flagged.state is DeliveryState.SENT and flagged.final
+    assert "no commitment report" in flagged.reason
+    assert node.ledger.awaiting_commitment() == ()
+
+
+def test_a_delivery_without_commitment_is_never_asked_about(node):
+    node.delivered(commitment=False)
+    node.wait(4000, tick_s=10)
+    assert node.bell.asked == []
+
+
+# --- purge --------------------------------------------------------------------------------------
+
+
+def test_pixels_go_when_nobody_needs_them_any_more(node):
+    node.delivered(commitment=False)
+    digests = [instance.blob.sha256 for instance in node.ledger.instances(STUDY)]
+    node.wait(120)
+    assert all(node.spool.has(digest) for digest in digests)
+    node.dispatcher.settings = node.settings.model_copy(update={"spool": node.settings.spool.model_copy(update={"keep_days": 0})})
+    node.wait(120)
+    assert not any(node.spool.has(digest) for digest in digests)
+
+
+def test_under_disk_pressure_final_studies_go_before_their_time_and_waiting_ones_never(node):
+    node.delivered(commitment=False)
+    gone = [instance.blob.sha256 for instance in node.ledger.instances(STUDY)]
+    waiting = node.settled("7.7")
+    node.spool.is_low = lambda: True
+    node.wait(4)
+    assert not any(node.spool.has(digest) for digest in gone)
+    assert all(node.spool.has(instance.blob.sha256) for instance in node.ledger.instances(waiting.study_uid))
+
+
+def test_a_result_that_awaits_its_commitment_keeps_its_bytes(node):
+    delivery = node.delivered()
+    node.spool.is_low = lambda: True
+    node.wait(4)
+    assert node.spool.has(delivery.blob_sha256)
+
+
+# --- a tick raises nothing ----------------------------------------------------------------------
+
+
+def test_a_duty_that_fails_keeps_no_other_from_being_done(node):
+    job = node.settled()
+    node.ledger.claim(job.key, "w")
+
+    def fail():
+        raise OSError("a disk")
+
+    node.dispatcher.ledger.open_studies = fail
+    node.wait(126)
+    assert node.ledger.job(job.key).state is JobState.SETTLED
+
+
+def _instance(number: int):
+    from cmdiff_dicom.records import Blob, ReceivedInstance
+
+    return ReceivedInstance(f"9.{number}", "1", "1", "1.2", "1.2", Blob(f"{number:064d}", 1), datetime.now(UTC))
