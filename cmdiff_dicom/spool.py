@@ -46,7 +46,7 @@ class Spool:
 
         Raises: SpoolFull (floor reached, or the disk said so); StoreUnavailable (any other fault of the disk).
         """
-        blob = Blob(hashlib.sha256(content).hexdigest(), len(content))
+        blob = Blob(hashlib.sha256(content).hexdigest(), memoryview(content).nbytes)
         home = self.path(blob.sha256)
         try:
             if home.stat().st_size == blob.size_bytes:
