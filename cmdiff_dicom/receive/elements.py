@@ -1,0 +1,87 @@
+"""Values of raw data elements by what the dictionary says they mean, whatever VR the file gives them.
+
+Scanners write Pixel Spacing as UT, IS with a fraction, numbers of no length: all of it readable, none of it a reason to
+refuse an image. What cannot be read as a number is None; nothing here raises for a strange value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_PADDING = " \0"
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class RawElement:
+    """An element as it lies in the data set. `vr` is the file's own, or "" where it has none or says UN."""
+
+    vr: str
+    value: bytes
+    is_little_endian: bool
+
+
+Header = Mapping[int, RawElement]
+"""Tag -> element, of the elements that were asked for and are there."""
+
+
+def texts(header: Header, tag: int) -> tuple[str, ...]:
+    """The values of a text element, without padding and control characters; () where there is none.
+
+    Bytes beyond ASCII stay one character each: what is compared here (codes, UIDs, words) is ASCII.
+    """
+    element = header.get(tag)
+    if element is None or not element.value:
+        return ()
+    return tuple(_UNPRINTABLE.sub("", value.strip(_PADDING)) for value in element.value.decode("latin-1").split("\\"))
+
+
+def text(header: Header, tag: int) -> str:
+    """The first value of a text element, or ""."""
+    return next(iter(texts(header, tag)), "")
+
+
+def whole_text(header: Header, tag: int) -> str:
+    """A text element of one value, in which a backslash is a character like others (LT, UT, and what people type)."""
+    return " ".join(texts(header, tag))
+
+
+def numbers(header: Header, tag: int, dictionary_vr: str) -> tuple[float, ...]:
+    """The values of a numeric element; () where it is absent, empty or not made of finite numbers."""
+    element = header.get(tag)
+    if element is None or not element.value:
+        return ()
+    vr = element.vr or dictionary_vr
+    values = _unpacked(element, _BINARY[vr]) if vr in _BINARY else tuple(map(_parsed, texts(header, tag)))
+    finite = tuple(value for value in values if value is not None and math.isfinite(value))
+    return finite if len(finite) == len(values) else ()
+
+
+def number(header: Header, tag: int, dictionary_vr: str) -> float | None:
+    """The first value of a numeric element, or None."""
+    return next(iter(numbers(header, tag, dictionary_vr)), None)
+
+
+def integer(header: Header, tag: int, dictionary_vr: str) -> int | None:
+    """The first value of a numeric element as an integer ("14.5" is 14), or None."""
+    value = number(header, tag, dictionary_vr)
+    return None if value is None or abs(value) > 2**53 else int(value)
+
+
+def _unpacked(element: RawElement, code: str) -> tuple[float, ...]:
+    size = struct.calcsize(f"={code}")
+    count = len(element.value) // size
+    order = "<" if element.is_little_endian else ">"
+    return struct.unpack(f"{order}{count}{code}", element.value[: count * size])
+
+
+def _parsed(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None

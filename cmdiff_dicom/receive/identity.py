@@ -1,0 +1,171 @@
+"""A data set's header -> ReceivedInstance: what tells an instance apart, places it in space and recognises its sequence.
+
+Reading ends at Pixel Spacing: nothing after it is needed, so pixels, per-frame groups and vendors' large private
+elements are never touched. Of free text only the words of `words.py` are kept, since the rest may name a patient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from datetime import datetime
+from io import BytesIO
+
+from pydicom.filereader import data_element_generator
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from cmdiff_dicom.errors import UnreadableInstance
+from cmdiff_dicom.receive.elements import Header, RawElement, integer, number, numbers, text, texts, whole_text
+from cmdiff_dicom.records import Acquisition, Blob, ReceivedInstance
+from cmdiff_dicom.words import known_words, names_contrast_agent
+
+LAST_TAG = 0x00280030
+"""Pixel Spacing, the last element that is read."""
+INFLATED_HEADER_BYTES = 1 << 20
+"""How much of a deflated data set is inflated: headers are smaller, and a bomb shall not go off."""
+LONGEST_UID = 64
+NOT_STORED = Blob("", 0)
+"""Stands in while a header is judged: what cannot be read is not stored."""
+
+_UIDS = {
+    0x00080016: "SOP Class UID",
+    0x00080018: "SOP Instance UID",
+    0x0020000D: "Study Instance UID",
+    0x0020000E: "Series Instance UID",
+}
+_CONTRAST = (0x00180010, 0x00181041, 0x00181042)
+"""Contrast/Bolus Agent, Volume, Start Time."""
+_DESCRIPTIONS = (0x0008103E, 0x00181030)
+"""Series Description and Protocol Name: of the series. What was requested for the study says nothing about one series."""
+_MAKERS = ("SIEMENS", "GE", "PHILIPS", "CANON", "TOSHIBA", "HITACHI", "FUJIFILM", "UIH", "UNITED IMAGING", "BRUKER", "ESAOTE",
+           "HYPERFINE", "NEUSOFT", "ALLTECH", "MEDISO")  # fmt: skip
+_WANTED = (
+    *_UIDS, *_CONTRAST, *_DESCRIPTIONS,
+    0x00080008, 0x00080032, 0x0008002A, 0x00080050, 0x00080060, 0x00080070, 0x00100020, 0x00180015, 0x00180020, 0x00180021,
+    0x00180022, 0x00180023, 0x00180024, 0x00180025, 0x00180050, 0x00180080, 0x00180081, 0x00180082, 0x00180087, 0x00180091,
+    0x00181314, 0x00189087, 0x00200012, 0x00200013, 0x00200032, 0x00200037, 0x00200052, 0x00200100, 0x00280008, 0x00280010,
+    0x00280011, 0x00280030,
+)  # fmt: skip
+_WANTED_SET = frozenset(_WANTED)
+
+
+def read_instance(
+    data_set: bytes, transfer_syntax_uid: str, blob: Blob, calling_ae: str, received_at: datetime
+) -> ReceivedInstance:
+    """What the header of `data_set` (no preamble, no file meta information) says.
+
+    Pixels may be cut short or missing: whoever decodes them judges them. Raises: UnreadableInstance.
+    """
+    header = read_header(data_set, transfer_syntax_uid)
+    uids = {tag: _uid(header, tag) for tag in _UIDS}
+    study_uid = uids[0x0020000D]
+    return ReceivedInstance(
+        study_uid=study_uid,
+        series_uid=uids[0x0020000E],
+        sop_uid=uids[0x00080018],
+        sop_class_uid=uids[0x00080016],
+        transfer_syntax_uid=transfer_syntax_uid,
+        blob=blob,
+        received_at=received_at,
+        calling_ae=calling_ae,
+        accession_number=text(header, 0x00080050)[:64],
+        patient_digest=_patient_digest(study_uid, whole_text(header, 0x00100020)),
+        modality=text(header, 0x00080060)[:16],
+        frame_of_reference_uid=text(header, 0x00200052)[:LONGEST_UID],
+        rows=integer(header, 0x00280010, "US") or 0,
+        columns=integer(header, 0x00280011, "US") or 0,
+        number_of_frames=integer(header, 0x00280008, "IS") or 1,
+        instance_number=integer(header, 0x00200013, "IS"),
+        orientation=_vector(header, 0x00200037, 6),
+        position_mm=_vector(header, 0x00200032, 3),
+        pixel_spacing_mm=_vector(header, 0x00280030, 2),
+        slice_thickness_mm=number(header, 0x00180050, "DS"),
+        acquisition=_acquisition(header),
+    )
+
+
+def read_header(data_set: bytes, transfer_syntax_uid: str) -> Header:
+    """The wanted elements of a data set. Raises: UnreadableInstance where the bytes are no data set."""
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        data_set = _inflated(data_set)
+    is_implicit, is_little = transfer_syntax_uid == ImplicitVRLittleEndian, transfer_syntax_uid != ExplicitVRBigEndian
+    header: dict[int, RawElement] = {}
+    try:
+        for element in data_element_generator(
+            BytesIO(data_set), is_implicit, is_little, stop_when=_is_past_header, specific_tags=list(_WANTED)
+        ):
+            if element.tag in _WANTED_SET and isinstance(element.value, bytes):
+                vr = element.VR if element.VR not in (None, "UN") else ""
+                header[int(element.tag)] = RawElement(vr, element.value, is_little)
+    except Exception as error:  # a parser meeting arbitrary bytes may fail in any way; its text may quote them
+        if not _UIDS.keys() <= header.keys():
+            raise UnreadableInstance(f"data set: not readable as {transfer_syntax_uid} ({type(error).__name__})") from None
+    return header
+
+
+def _is_past_header(tag: int, _vr: str | None, _length: int) -> bool:
+    return tag > LAST_TAG
+
+
+def _inflated(data_set: bytes) -> bytes:
+    """The beginning of a deflated data set (raw deflate, PS3.5 A.5)."""
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data_set, INFLATED_HEADER_BYTES)
+    except zlib.error:
+        raise UnreadableInstance("data set: is not deflated although its transfer syntax says so") from None
+
+
+def _uid(header: Header, tag: int) -> str:
+    """A UID that an instance needs. Texts that are no UIDs are kept as they are: they never become a path."""
+    uid = text(header, tag)
+    if not uid or len(uid) > LONGEST_UID or not uid.isascii():
+        found = "has none" if not uid else "is longer than 64 characters or not ASCII"
+        raise UnreadableInstance(f"data set: {_UIDS[tag]} {found}; the sender has to mend it")
+    return uid
+
+
+def _patient_digest(study_uid: str, patient_id: str) -> str:
+    """Tells two patients under one study apart and names none; who issued the ID makes no second patient."""
+    return hashlib.sha256(f"{study_uid}\0{patient_id}".encode()).hexdigest() if patient_id else ""
+
+
+def _vector(header: Header, tag: int, length: int) -> tuple[float, ...]:
+    values = numbers(header, tag, "DS")
+    return values if len(values) == length else ()
+
+
+def _acquisition(header: Header) -> Acquisition:
+    return Acquisition(
+        scanning_sequence=texts(header, 0x00180020),
+        sequence_variant=texts(header, 0x00180021),
+        scan_options=texts(header, 0x00180022),
+        sequence_name=text(header, 0x00180024)[:16],
+        acquisition_type=text(header, 0x00180023),
+        repetition_time_ms=number(header, 0x00180080, "DS"),
+        echo_time_ms=number(header, 0x00180081, "DS"),
+        inversion_time_ms=number(header, 0x00180082, "DS"),
+        echo_train_length=number(header, 0x00180091, "IS"),
+        flip_angle_deg=number(header, 0x00181314, "DS"),
+        field_strength_t=number(header, 0x00180087, "DS"),
+        image_type=texts(header, 0x00080008),
+        contrast_agent=any(names_contrast_agent(whole_text(header, tag)) for tag in _CONTRAST if header.get(tag)),
+        angio=text(header, 0x00180025).upper() == "Y",
+        diffusion_b_value=number(header, 0x00189087, "FD"),
+        words=known_words(*(whole_text(header, tag) for tag in _DESCRIPTIONS)),
+        body_part=text(header, 0x00180015)[:16],
+        manufacturer=_maker(text(header, 0x00080070)),
+        acquisition_number=integer(header, 0x00200012, "IS"),
+        temporal_position=integer(header, 0x00200100, "IS"),
+        acquisition_time=_acquisition_time(header),
+    )
+
+
+def _maker(manufacturer: str) -> str:
+    """The maker's name where it is a known one; Manufacturer is free text."""
+    upper = manufacturer.upper()
+    return next((maker for maker in _MAKERS if upper.startswith(maker)), "")
+
+
+def _acquisition_time(header: Header) -> str:
+    """Acquisition Time, else the time of Acquisition DateTime: digits that compare within one study."""
+    return text(header, 0x00080032)[:14] or text(header, 0x0008002A)[8:22]
