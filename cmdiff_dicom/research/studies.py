@@ -18,12 +18,17 @@ from cmdiff_dicom.segment.standardise import standardise
 Tell = Callable[[str], None]
 
 
-def load_studies(folder: Path, tell: Tell) -> dict[str, TrainingStudy]:
-    """Every usable study of `folder` by name. Corrupt studies are named, skipped and counted; identical sequences warned of."""
+def load_studies(folder: Path, tell: Tell, only: set[str] | None = None) -> dict[str, TrainingStudy]:
+    """Every usable study of `folder` by name, or those named in `only`.
+
+    Corrupt studies are named, skipped and counted; identical sequences are warned of.
+    """
     found = find_studies(folder)
     loaded: dict[str, TrainingStudy] = {}
     skipped = 0
     for name, place in found.items():
+        if only is not None and name not in only:
+            continue
         try:
             study = read_study(name, place)
         except UnusableStudy as fault:

@@ -65,8 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=Plan.steps, help="optimiser steps in all; may be changed when resuming")
     parser.add_argument("--seed", type=int, default=Plan.seed, help="of weights, order, augmentation and noise")
     parser.add_argument("--side", type=int, default=Plan.side, help="side of a training patch in mm, a multiple of 16")
+    parser.add_argument("--wide-side", type=int, default=Plan.wide_side, help="side of the wide patches at the end, in mm")
     parser.add_argument(
-        "--wide-side", type=int, default=Plan.wide_side, help="side of the patches of the last 15 %% of the steps"
+        "--wide-share", type=float, default=Plan.wide_share, help="share of the steps, at the end, on wide patches"
     )
     parser.add_argument(
         "--control", action="store_true", help="train the encoder with its direct head alone, without diffusion"
@@ -103,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         side=arguments.side,
         wide_side=arguments.wide_side,
+        wide_share=arguments.wide_share,
         plain=arguments.plain,
         half=half_is_fast(device),
         checkpoint_s=arguments.checkpoint_seconds,
@@ -148,7 +150,7 @@ class Training:
         self.network = (network or build_network(recipe)).to(device).train()
         self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=plan.rate, weight_decay=plan.decay)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=plan.rate, weight_decay=plan.decay, fused=True)
         self.augmenters = {side: Augmenter(side, plan.plain) for side in {plan.side, plan.wide_side}}
         self.step, self.seconds, self.best, self.stale = 0, 0.0, -1.0, 0
         self.rows: list[dict[str, float]] = []

@@ -24,9 +24,9 @@ class Prediction(NamedTuple):
     sampled: Tensor | None
 
 
-def padded_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Each side raised to the next multiple of 16 voxels."""
-    return tuple(-(-side // BLOCK_MM) * BLOCK_MM for side in shape)
+def padding(shape: tuple[int, ...]) -> list[int]:
+    """What `torch.nn.functional.pad` needs to bring (k, j, i) to its padded shape, at the far ends."""
+    return [extra for side in reversed(shape) for extra in (0, -side % BLOCK_MM)]
 
 
 def predict(
@@ -38,9 +38,7 @@ def predict(
     `all_steps` keeps the probabilities of every step, else S is 1 in the result.
     """
     shape = image.shape[1:]
-    room = [
-        extra for side, wide in zip(reversed(shape), reversed(padded_shape(shape)), strict=True) for extra in (0, wide - side)
-    ]
+    room = padding(shape)
     device = image.device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
         guidance = network.encoder(functional.pad(image, room)[None], available[None].float())

@@ -51,12 +51,16 @@ class Segmenter:
         self.device = device
         self.model = ModelIdentity(recipe.name, recipe.version, sha256)
         self.half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and half_is_fast(device))
-        self._network = network.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+        self.network = network.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
 
     @property
     def device_name(self) -> str:
         """What `check` and reports call the device."""
         return torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "cpu"
+
+    def with_recipe(self, recipe: Recipe) -> Segmenter:
+        """The same network used otherwise, for measuring what a stage brings."""
+        return Segmenter(self.network, recipe, self.model.weights_sha256, self.device)
 
     def segment(self, prepared: PreparedStudy) -> SegmentationResult:
         """Region probabilities and their spread on the model grid, 0 outside the brain.
@@ -87,7 +91,7 @@ class Segmenter:
         brain = torch.tensor(prepared.brain[box], device=self.device)
         available = torch.tensor(prepared.available, device=self.device)
         image, present = prepare_image(image, available, brain, self.recipe)
-        probability, spread = combine(predict(self._network, image, present, self.recipe, self.half), self.recipe.direct_weight)
+        probability, spread = combine(predict(self.network, image, present, self.recipe, self.half), self.recipe.direct_weight)
         probability = calibrate(probability, self.recipe.temperatures)
         return probability * brain, spread * brain, present
 

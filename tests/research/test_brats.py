@@ -22,7 +22,7 @@ def write(folder, name, new=False, et=None, odd=None, axes="LPS", skip=(), twins
     brain[2:14, 3:15, 4:17] = True
     truth = np.zeros(brain.shape, dtype=np.uint8)
     truth[4:10, 5:11, 6:12], truth[5:9, 6:10, 7:11], truth[6:8, 7:9, 8:10] = 2, 1, et or (3 if new else 4)
-    joint = "-" if new else "_"
+    joint, previous = "-" if new else "_", None
     for ending, channel in ((NEW if new else OLD) | {"seg": -1}).items():
         if ending in skip:
             continue
