@@ -20,6 +20,7 @@
         ├── WeightsFault           weights missing, altered, or of another version
         ├── EncodingFault          a DICOM object of ours would not be right
         ├── DeliveryRefused        the destination refused for good
+        ├── CommitmentRefused      the destination has the object and will not commit to it
         └── UnreadableInstance     bytes that are no DICOM data set
 
 Texts say where, what was found, what was wanted and the next step; never the value of a patient's
@@ -116,6 +117,14 @@ class EncodingFault(Broken):
 
 class DeliveryRefused(Broken):
     """A destination refused an object for good; carries its DIMSE status where there is one."""
+
+    def __init__(self, text: str, peer_status: int | None = None) -> None:
+        super().__init__(text)
+        self.peer_status = peer_status
+
+
+class CommitmentRefused(Broken):
+    """A destination that has an object does not take requests to commit to it; carries its DIMSE status where there is one."""
 
     def __init__(self, text: str, peer_status: int | None = None) -> None:
         super().__init__(text)
