@@ -1,0 +1,105 @@
+"""An association that we request: opened, used once, released; every way that it may fail has its name.
+
+Unreachable, rejected, silent, cut: the ledger tries again. No presentation context for what is to be sent: the peer
+does not take this kind of object, and trying again would end the same way.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
+
+from cmdiff_dicom.errors import PacsUnavailable
+
+TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+"""Offered for every class, each in a context of its own: objects are Explicit VR; Implicit VR is the standard's default."""
+REJECTED_PERMANENT = 1
+"""Result of an A-ASSOCIATE-RJ (PS3.8 Table 9-21). Not permanent for us: a person may correct an AE title meanwhile."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A DICOM application entity that we call, and how we name it in messages."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.ae_title} at {self.host}:{self.port})"
+
+
+@contextmanager
+def association_with(
+    peer: Peer,
+    own_ae_title: str,
+    sop_classes: Sequence[str],
+    timeout_s: float,
+    on_event_report: Callable[[evt.Event], tuple[int, None]] | None = None,
+) -> Iterator[Association]:
+    """An association that proposes `sop_classes`; released at the end, aborted where the block raised.
+
+    The peer may have accepted some of them, or none: `accepts` tells. Every wait ends after `timeout_s`.
+    Raises: PacsUnavailable (unreachable, rejected, aborted, silent).
+    """
+    _config.LOG_HANDLER_LEVEL = "none"  # its log lines quote data sets
+    ae = AE(ae_title=own_ae_title)
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
+    contexts = [build_context(uid, syntax) for uid in sop_classes for syntax in TRANSFER_SYNTAXES]
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, lambda event: _set_options(event, timeout_s))]
+    if on_event_report is not None:
+        handlers.append((evt.EVT_N_EVENT_REPORT, on_event_report))
+    try:
+        association = ae.associate(peer.host, peer.port, contexts, peer.ae_title, evt_handlers=handlers)
+    except OSError as error:
+        raise PacsUnavailable(f"{peer}: {error.strerror or 'host not found'}; check the destination's host and port") from None
+    if not association.is_established and not _refused_all_contexts(association):
+        raise PacsUnavailable(f"{peer}: {_why_not_established(association, timeout_s)}")
+    try:
+        yield association
+    except BaseException:
+        association.abort()
+        raise
+    if association.is_established:
+        association.release()
+
+
+def accepts(association: Association, sop_class_uid: str) -> bool:
+    """True where the peer accepted a presentation context for the class."""
+    return any(context.abstract_syntax == sop_class_uid for context in association.accepted_contexts)
+
+
+def class_name(sop_class_uid: str) -> str:
+    """The name of a class and its UID, as a PACS administrator looks for it."""
+    return f"{UID(sop_class_uid).name} ({sop_class_uid})"
+
+
+def _set_options(event: evt.Event, timeout_s: float) -> None:
+    """Without TCP_NODELAY each message waits 40 ms for a delayed acknowledgement; without a timeout a stalled peer holds us."""
+    connection = event.assoc.dul.socket.socket
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.settimeout(timeout_s)
+
+
+def _refused_all_contexts(association: Association) -> bool:
+    """True where the peer accepted the association and none of its contexts; the library then aborts it by itself."""
+    return bool(association.rejected_contexts) and not association.accepted_contexts
+
+
+def _why_not_established(association: Association, timeout_s: float) -> str:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        advice = "; let it know our AE title, and check its own" if answer.result == REJECTED_PERMANENT else ""
+        return f"association rejected ({answer.result_str}; {answer.reason_str}){advice}"
+    if association.is_aborted and answer is not None:
+        return "association aborted by the peer"
+    return f"no connection, or no answer within {timeout_s:g} s; check host, port and firewall"
