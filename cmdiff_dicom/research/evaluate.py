@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -147,10 +147,9 @@ class Evaluation:
         self._calibration(figures, probability, predicted, truth, brain, spacing)
         if self.pictures:
             from cmdiff_dicom.research.pictures import overlay
-            from cmdiff_dicom.restore import restore_spread
 
             images = {s.value: study.volumes[s].array for s in (Sequence.T1C, Sequence.T2F)}
-            spread = restore_spread(analysis.result, geometry)
+            spread = restore_probability(replace(analysis.result, probability=analysis.result.spread), geometry)
             overlay(self.pictures / f"{study.name}.png", study.name, images, predicted, truth, spread)
         return figures
 

@@ -68,19 +68,19 @@ def _box(mask: Mask) -> tuple[slice, ...]:
 class Reliability(NamedTuple):
     """Bins of predicted probability. Arrays of one value a bin: voxels in it, mean probability, observed share of truth."""
 
-    count: NDArray[np.float64]
+    voxels: NDArray[np.float64]
     confidence: NDArray[np.float64]
     frequency: NDArray[np.float64]
 
     @property
     def ece(self) -> float:
         """Expected calibration error: |confidence - frequency|, weighted by voxels."""
-        return float((self.count * np.abs(self.confidence - self.frequency)).sum() / max(1.0, self.count.sum()))
+        return float((self.voxels * np.abs(self.confidence - self.frequency)).sum() / max(1.0, self.voxels.sum()))
 
     @property
     def ace(self) -> float:
         """The same with every non-empty bin alike."""
-        filled = self.count > 0
+        filled = self.voxels > 0
         return float(np.abs(self.confidence - self.frequency)[filled].mean()) if filled.any() else 0.0
 
 
@@ -96,10 +96,10 @@ def reliability(probability: NDArray[np.floating], truth: Mask, bins: int = 15) 
 def pooled(parts: Iterable[Reliability]) -> Reliability:
     """Several studies' bins as one."""
     listed = list(parts)
-    count = np.sum([part.count for part in listed], axis=0)
+    count = np.sum([part.voxels for part in listed], axis=0)
     some = np.maximum(count, 1)
-    confidence = np.sum([part.count * part.confidence for part in listed], axis=0) / some
-    return Reliability(count, confidence, np.sum([part.count * part.frequency for part in listed], axis=0) / some)
+    confidence = np.sum([part.voxels * part.confidence for part in listed], axis=0) / some
+    return Reliability(count, confidence, np.sum([part.voxels * part.frequency for part in listed], axis=0) / some)
 
 
 def brier(probability: NDArray[np.floating], truth: Mask) -> float:

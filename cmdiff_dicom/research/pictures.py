@@ -63,7 +63,7 @@ def reliability_plot(path: Path, curves: Mapping[str, Mapping[str, Reliability]]
     for axis, (zone, regions) in zip(axes[0], curves.items(), strict=True):
         axis.plot([0, 1], [0, 1], color="0.7")
         for (region, curve), colour in zip(regions.items(), ("#b8860b", "#c62828", "#0277bd"), strict=True):
-            filled = curve.count > 0
+            filled = curve.voxels > 0
             label = f"{region}, ECE {curve.ece:.3f}"
             axis.plot(curve.confidence[filled], curve.frequency[filled], marker=".", color=colour, label=label)
         axis.set(xlabel="predicted probability", ylabel="share of truth", title=zone, xlim=(0, 1), ylim=(0, 1))

@@ -162,7 +162,8 @@ class Training:
         """To the last step, or until the tuning studies no longer get better."""
         tell(f"{len(self.train)} studies to train, {len(self.tune)} to tune, {self.device}, bfloat16 {self.plan.half}")
         saved = evaluated = started = time.monotonic()
-        before, losses = self.seconds, [float("nan")]
+        before = self.seconds
+        losses: list[float] = []
         try:
             while self.step < self.plan.steps and self.stale < self.plan.patience:
                 losses.append(self.one_step())
@@ -241,9 +242,8 @@ class Training:
         network.eval()
         dice = tuning_dice(network, self.tune, self.recipe, self.device, self.plan.half)
         score = sum(dice.get("sampled", dice["direct"])) / 3
-        known = [loss for loss in losses if not math.isnan(loss)]
         row = {"step": self.step, "seconds": round(self.seconds), "rate": self.plan.rate_at(self.step)}
-        row["loss"] = sum(known) / max(1, len(known))
+        row["loss"] = sum(losses) / max(1, len(losses))
         for kind, values in dice.items():
             row |= {f"{kind}_{region}": value for region, value in zip(("WT", "TC", "ET"), values, strict=True)}
         self.rows.append(row)

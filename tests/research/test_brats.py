@@ -1,6 +1,5 @@
 """Reading BraTS folders of all years, and splitting them."""
 
-import nibabel
 import numpy as np
 import pytest
 
@@ -8,41 +7,9 @@ from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.research.brats import UnusableStudy, find_studies, patient_of, read_study, split_by_patient
 from cmdiff_dicom.research.studies import load_studies
 
-OLD = {"t1": 0, "t1ce": 1, "t2": 2, "flair": 3}
-NEW = {"t1n": 0, "t1c": 1, "t2w": 2, "t2f": 3}
-AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, 19], [0, 0, 1, 0], [0, 0, 0, 1]])
-
-
-def write(folder, name, new=False, et=None, odd=None, axes="LPS", skip=(), twins=False):
-    """A study of 16 x 18 x 20 voxels (i, j, k) whose channels hold c * 100 + noise within a box."""
-    place = folder / name
-    place.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    brain = np.zeros((16, 18, 20), dtype=bool)
-    brain[2:14, 3:15, 4:17] = True
-    truth = np.zeros(brain.shape, dtype=np.uint8)
-    truth[4:10, 5:11, 6:12], truth[5:9, 6:10, 7:11], truth[6:8, 7:9, 8:10] = 2, 1, et or (3 if new else 4)
-    joint, previous = "-" if new else "_", None
-    for ending, channel in ((NEW if new else OLD) | {"seg": -1}).items():
-        if ending in skip:
-            continue
-        voxels = truth if channel < 0 else ((channel + 1) * 100 + rng.integers(0, 50, brain.shape)) * brain
-        voxels = voxels.astype(np.float32)
-        if twins and channel == 3:
-            voxels = previous
-        if odd and channel == 0:
-            voxels = odd(voxels)
-        previous = voxels
-        image = nibabel.Nifti1Image(voxels, AFFINE)
-        turn = nibabel.orientations.ornt_transform(
-            nibabel.io_orientation(AFFINE), nibabel.orientations.axcodes2ornt(tuple(axes))
-        )
-        nibabel.save(image.as_reoriented(turn), place / f"{name}{joint}{ending}.nii.gz")
-    return place
-
 
 @pytest.mark.parametrize(("new", "et"), ((False, 4), (True, 3)))
-def test_both_styles_of_names_and_of_the_enhancing_label_are_read_alike(tmp_path, new, et):
+def test_both_styles_of_names_and_of_the_enhancing_label_are_read_alike(write, tmp_path, new, et):
     name = "BraTS-GLI-00001-000" if new else "Brats18_X_1"
     study = read_study(name, write(tmp_path, name, new))
     assert list(study.volumes) == list(Sequence)
@@ -51,7 +18,7 @@ def test_both_styles_of_names_and_of_the_enhancing_label_are_read_alike(tmp_path
 
 
 @pytest.mark.parametrize("axes", ("RAS", "LPS", "PSR", "SAL", "IRA"))
-def test_axis_order_in_the_file_does_not_matter(tmp_path, axes):
+def test_axis_order_in_the_file_does_not_matter(write, tmp_path, axes):
     plain = read_study("A_1", write(tmp_path / "plain", "A_1"))
     turned = read_study("A_1", write(tmp_path / "turned", "A_1", axes=axes))
     assert np.array_equal(plain.truth, turned.truth)
@@ -60,7 +27,7 @@ def test_axis_order_in_the_file_does_not_matter(tmp_path, axes):
     assert plain.geometry.is_close(turned.geometry)
 
 
-def test_voxels_stand_where_the_file_says_in_lps(tmp_path):
+def test_voxels_stand_where_the_file_says_in_lps(write, tmp_path):
     geometry = read_study("A_1", write(tmp_path, "A_1")).geometry
     assert np.allclose(geometry.mm(np.array([[0, 0, 0], [1, 2, 3]])), [[0, -19, 0], [3, -17, 1]])
 
@@ -80,12 +47,12 @@ def not_a_number(voxels):
         ({"et": 7}, "labels"),
     ),
 )
-def test_what_is_wrong_with_a_study_is_named(tmp_path, changes, said):
+def test_what_is_wrong_with_a_study_is_named(write, tmp_path, changes, said):
     with pytest.raises(UnusableStudy, match=said):
         read_study("A_1", write(tmp_path, "A_1", **changes))
 
 
-def test_corrupt_studies_are_skipped_named_and_counted_and_twins_warned_of(tmp_path):
+def test_corrupt_studies_are_skipped_named_and_counted_and_twins_warned_of(write, tmp_path):
     write(tmp_path / "HGG", "Good_1")
     write(tmp_path / "HGG", "Twin_1", twins=True)
     bad = write(tmp_path / "LGG", "Bad_1")
@@ -102,7 +69,7 @@ def test_an_empty_folder_is_a_named_fault(tmp_path):
         load_studies(tmp_path, lambda line: None)
 
 
-def test_studies_are_found_at_any_depth_under_folders_with_accents(tmp_path):
+def test_studies_are_found_at_any_depth_under_folders_with_accents(write, tmp_path):
     write(tmp_path / "Kopf-ä-頭" / "HGG", "A_1")
     assert list(find_studies(tmp_path)) == ["A_1"]
 
