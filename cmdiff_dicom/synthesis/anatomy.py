@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmdiff_dicom.synthesis.fields import Field, Points, capsule, ellipsoid, union, wave_noise
+from cmdiff_dicom.synthesis.fields import Field, Points, as_points, capsule, ellipsoid, union, wave_noise
 
 GYRUS_WAVELENGTH_MM = 17.0
 """Sulci run where wave noise on the brain's hull crosses zero, so gyri are about half a wavelength wide."""
@@ -113,11 +113,11 @@ def _folds(points: Points, rng: np.random.Generator) -> tuple[Field, Field, Fiel
     radius = np.sqrt((x / np.float32(0.82)) ** 2 + (y - 4) ** 2 + ((z - 4) / np.float32(0.85)) ** 2)
     reach = np.asarray(np.float32(HULL_RADIUS_MM) / np.maximum(radius, 12), dtype=np.float32)
     bend = np.float32(2.0) * wave_noise(points, 26.0, rng, waves=8)
-    on_hull: Points = (x * reach + bend, (y - 4) * reach - bend, (z - 4) * reach + bend)
+    on_hull = as_points(x * reach + bend, (y - 4) * reach - bend, (z - 4) * reach + bend)
     steepness = 2 * np.pi / GYRUS_WAVELENGTH_MM * 0.8
     fold = wave_noise(on_hull, GYRUS_WAVELENGTH_MM, rng, waves=22) / np.float32(steepness) / np.maximum(reach, 1)
     depth = 15 + 5 * wave_noise(on_hull, 32.0, rng, waves=8)
-    leaf: Points = (x * np.float32(0.35), y, z * np.float32(1.35) + np.float32(0.22) * np.abs(y - 50))
+    leaf = as_points(x * np.float32(0.35), y, z * np.float32(1.35) + np.float32(0.22) * np.abs(y - 50))
     folia = wave_noise(leaf, FOLIA_WAVELENGTH_MM, rng, waves=10) * np.float32(FOLIA_WAVELENGTH_MM / (2 * np.pi))
     return np.asarray(fold, np.float32), np.asarray(np.clip(depth, 4, 24), np.float32), np.asarray(folia, np.float32)
 

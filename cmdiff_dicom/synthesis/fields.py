@@ -7,6 +7,7 @@ and only cut into tissues on the fine one; that is what makes a head quick.
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,11 @@ Field = NDArray[np.float32]
 Points = tuple[Field, Field, Field]
 """x, y, z in mm, three arrays that broadcast to one grid."""
 Triple = tuple[float, float, float]
+
+
+def as_points(x: NDArray[Any], y: NDArray[Any], z: NDArray[Any]) -> Points:
+    """Three coordinates as points: numpy's rules on scalars must not widen the fields made from them."""
+    return np.asarray(x, np.float32), np.asarray(y, np.float32), np.asarray(z, np.float32)
 
 
 def wave_noise(points: Points, wavelength_mm: float, rng: np.random.Generator, waves: int = 16) -> Field:

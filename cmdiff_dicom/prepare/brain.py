@@ -1,0 +1,131 @@
+"""Where the brain is: found by deepbet in a head, or already cut out before the study reached us.
+
+deepbet (Fisch et al. 2024) was trained on T1-weighted heads of healthy adults and also finds the brain in the other
+sequences. It is given each series on its own slices and never turned: it answers on the grid it was given.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmdiff_dicom.geometry import Volume
+
+Mask = NDArray[np.bool_]
+
+BRAIN_ML = (900.0, 2000.0)
+"""Plausible volumes of a brain mask made here."""
+STRIPPED_ML = (700.0, 2000.0)
+"""Plausible volumes of a brain cut out elsewhere, which some tools cut closer."""
+STRIPPED_ZEROS = 0.30
+"""Share of exact zeros above which a volume may be skull-stripped. Many heads have more: the volume decides."""
+ONE_PIECE = 0.99
+"""Share of a stripped brain's voxels that hang together."""
+LARGE_PIECE = 0.10
+"""A second piece of a mask with at least this share of the first is no remnant: the mask is wrong."""
+SURFACE_REACH_MM = 6
+"""How far outside the mask a bright tumour at the surface is followed."""
+SHEET_MM = 2
+"""Bright layers thinner than twice this are dura or vessels, not tumour."""
+
+
+def is_skull_stripped(volume: Volume) -> bool:
+    """True where everything but a brain was set to exactly 0 before."""
+    from scipy import ndimage
+
+    if np.count_nonzero(volume.array) > (1 - STRIPPED_ZEROS) * volume.array.size:
+        return False
+    every = tuple(slice(None, None, 2 if spacing < 2 else 1) for spacing in volume.geometry.spacing_mm)
+    coarse = volume.array[every] != 0
+    largest, total = _largest_piece(coarse)
+    if total == 0 or largest.sum() < ONE_PIECE * total:
+        return False
+    voxel_ml = volume.geometry.voxel_ml * volume.array.size / coarse.size
+    filled_ml = float(ndimage.binary_fill_holes(largest).sum()) * voxel_ml
+    return bool(STRIPPED_ML[0] <= filled_ml <= STRIPPED_ML[1])
+
+
+def find_brain(volume: Volume) -> tuple[Mask | None, str]:
+    """The brain on the volume's own grid, or None and why the mask that was found is not plausible.
+
+    Shapes: bool (k, j, i).
+    """
+    import nibabel
+
+    ras_from_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine = ras_from_lps @ volume.geometry.mm_from_index[:, [2, 1, 0, 3]]
+    image = nibabel.Nifti1Image(np.ascontiguousarray(volume.array.transpose(2, 1, 0)), affine)
+    try:
+        _, found, _ = _extractor().run(image)
+    except (AssertionError, ValueError, IndexError, RuntimeError):  # its way of saying that nothing looks like a brain
+        return None, "nothing that looks like a brain"
+    mask = np.ascontiguousarray(np.asarray(found.dataobj).transpose(2, 1, 0) > 0)
+    return _judge(mask, volume.geometry.voxel_ml)
+
+
+@cache
+def _extractor() -> Any:
+    from deepbet.bet import BrainExtraction
+
+    return BrainExtraction(no_gpu=True)
+
+
+def _judge(mask: Mask, voxel_ml: float) -> tuple[Mask | None, str]:
+    """The mask's largest piece where it is plausible, else None and the reason."""
+    largest, total = _largest_piece(mask)
+    rest = total - int(largest.sum())
+    if rest > LARGE_PIECE * total:
+        return None, "a mask in several pieces"
+    volume_ml = float(largest.sum()) * voxel_ml
+    if not BRAIN_ML[0] <= volume_ml <= BRAIN_ML[1]:
+        return None, f"a mask of {volume_ml:.0f} ml, wanted {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f} ml"
+    return largest, ""
+
+
+def _largest_piece(mask: Mask) -> tuple[Mask, int]:
+    """The largest 26-connected piece and the number of voxels of all pieces."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    if count == 0:
+        return np.zeros_like(mask), 0
+    sizes = np.bincount(labels.ravel())[1:]
+    return np.asarray(labels == 1 + int(np.argmax(sizes))), int(sizes.sum())
+
+
+def finish_mask(mask: Mask, bright_sequences: list[NDArray[np.float32]]) -> Mask:
+    """One piece without holes, 1 mm wider, with tumour that reaches the surface. Shapes: all (k, j, i) on a 1 mm grid.
+
+    `bright_sequences` are those in which tumour outshines brain (FLAIR, T1c), on the same grid.
+    """
+    from scipy import ndimage
+
+    largest, _ = _largest_piece(mask)
+    brain = ndimage.binary_fill_holes(largest)
+    for image in bright_sequences:
+        brain = brain | _bright_at_surface(brain, image)
+    return np.asarray(ndimage.binary_dilation(ndimage.binary_fill_holes(brain)), dtype=bool)
+
+
+def _bright_at_surface(brain: Mask, image: NDArray[np.float32]) -> Mask:
+    """Voxels just outside the mask that belong to a thick bright region which begins inside it."""
+    from scipy import ndimage
+
+    inside = image[brain]
+    middle, high = np.percentile(inside, [50, 98])
+    spread = 1.4826 * float(np.median(np.abs(inside - middle)))
+    reach = ndimage.distance_transform_edt(~brain) <= SURFACE_REACH_MM
+    bright = reach & (image > max(middle + 3 * spread, 0.5 * (middle + high)))
+    ball = np.linalg.norm(np.indices((2 * SHEET_MM + 1,) * 3) - SHEET_MM, axis=0) <= SHEET_MM
+    thick = ndimage.binary_opening(bright, ball)
+    labels, count = ndimage.label(thick)
+    if count == 0:
+        return np.zeros_like(brain)
+    whole = np.bincount(labels.ravel(), minlength=count + 1)
+    within = np.bincount(labels[brain], minlength=count + 1)
+    keep = within > 0.5 * whole  # mostly in the brain: tumour; mostly outside: scalp or marrow that touches the mask
+    keep[0] = False
+    return np.asarray(keep[labels] & ~brain)

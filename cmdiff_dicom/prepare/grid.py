@@ -1,0 +1,139 @@
+"""Grids along the patient's axes, and volumes brought onto them without aliasing.
+
+The model grid keeps the reference's own millimetres: its axes are the patient's (LPS), its lattice passes through the
+reference's first voxel, so that a study that already is 1 mm along the patient's axes comes through bit for bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmdiff_dicom.geometry import Affine, Geometry, Volume
+
+LATTICE_TOLERANCE = 0.01
+"""Voxels by which two lattices may differ and still be one: rounding in headers stays far below."""
+FWHM_PER_SIGMA = 2.355
+
+
+def patient_grid(covers: Geometry, spacing_mm: float = 1.0) -> Geometry:
+    """The isotropic grid along patient LPS axes that covers a grid's voxels, through the centre of its first voxel.
+
+    Shapes: (k, j, i) run along z, y, x. Both grids are in the same millimetres.
+    """
+    ends = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * np.array(covers.shape) - 0.5
+    corners, anchor = covers.mm(ends), covers.mm_from_index[:3, 3]
+    # voxels whose centres lie inside the box; a thousandth of a millimetre keeps rounding from adding or losing one
+    first = np.ceil((corners.min(0) - anchor) / spacing_mm - 1e-3).astype(int)
+    last = np.floor((corners.max(0) - anchor) / spacing_mm + 1e-3).astype(int)
+    return lps_grid(anchor + first * spacing_mm, last - first + 1, spacing_mm, covers.frame_of_reference_uid)
+
+
+def lps_grid(
+    origin_mm: NDArray[np.float64], counts: NDArray[np.int_], spacing_mm: float, frame_of_reference_uid: str
+) -> Geometry:
+    """A grid along LPS axes from its first voxel's (x, y, z) in mm and its counts along x, y, z."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.eye(3)[:, ::-1] * spacing_mm
+    matrix[:3, 3] = origin_mm
+    return Geometry((int(counts[2]), int(counts[1]), int(counts[0])), matrix, frame_of_reference_uid)
+
+
+def crop_grid(grid: Geometry, box: tuple[slice, slice, slice]) -> Geometry:
+    """The part of a grid that `box` selects. `box` has plain starts and stops along (k, j, i)."""
+    matrix = grid.mm_from_index.copy()
+    matrix[:3, 3] = grid.mm(np.array([[s.start for s in box]]))[0]
+    k, j, i = (s.stop - s.start for s in box)
+    return Geometry((k, j, i), matrix, grid.frame_of_reference_uid)
+
+
+def box_around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice, slice]:
+    """The smallest box that holds a mask and `margin` voxels around it, as far as the array goes."""
+    slices = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        slices.append(slice(max(int(hit[0]) - margin, 0), min(int(hit[-1]) + margin + 1, mask.shape[axis])))
+    return slices[0], slices[1], slices[2]
+
+
+def onto_grid(volume: Volume, grid: Geometry, volume_mm_from_grid_mm: Affine | None = None) -> NDArray[np.float32]:
+    """`volume` at the voxel centres of `grid`: its own values where both lattices are one, linear and anti-aliased else.
+
+    A voxel reaches half a step beyond its centre, so the outer half of a thick end slice keeps its value; beyond is 0.
+    Shapes: float32 `grid.shape`. `volume_mm_from_grid_mm` is a (4, 4) LPS transform, the identity unless given.
+    """
+    between = np.eye(4) if volume_mm_from_grid_mm is None else volume_mm_from_grid_mm
+    volume_from_grid = volume.geometry.index_from_mm @ between @ grid.mm_from_index
+    exact = _same_lattice(volume_from_grid, volume.geometry.shape, grid.shape)
+    if exact is not None:
+        return _copy_lattice(volume.array, grid.shape, exact)
+    return _interpolate(volume, grid, volume_from_grid)
+
+
+def _same_lattice(volume_from_grid: Affine, volume_shape: tuple[int, ...], grid_shape: tuple[int, ...]) -> Affine | None:
+    """The whole-numbered form of a transform between two index spaces of one lattice, None where they differ."""
+    whole = np.round(volume_from_grid)
+    if not np.array_equal(np.abs(whole[:3, :3]).sum(0), [1, 1, 1]) or not np.array_equal(
+        np.abs(whole[:3, :3]).sum(1), [1, 1, 1]
+    ):
+        return None
+    ends = np.array([[k, j, i, 1] for k in (0, 1) for j in (0, 1) for i in (0, 1)], dtype=float)
+    ends[:, :3] *= np.maximum(np.array(grid_shape), np.array(volume_shape).max()) - 1
+    error = np.abs(ends @ (volume_from_grid - whole).T).max()
+    return whole if error < LATTICE_TOLERANCE else None
+
+
+def _copy_lattice(array: NDArray[np.float32], shape: tuple[int, ...], volume_from_grid: Affine) -> NDArray[np.float32]:
+    """Values of the same lattice, axes permuted and flipped as the transform says; 0 outside."""
+    turn, offset = volume_from_grid[:3, :3].astype(int), volume_from_grid[:3, 3].astype(int)
+    axes = [int(np.flatnonzero(turn[:, axis])[0]) for axis in range(3)]  # the volume's axis along each axis of the grid
+    result = np.zeros(shape, dtype=np.float32)
+    source, target = [slice(None)] * 3, [slice(None)] * 3
+    for axis, along in enumerate(axes):
+        sign, start, count = turn[along, axis], offset[along], array.shape[along]
+        index = start + sign * np.arange(shape[axis])
+        inside = np.flatnonzero((index >= 0) & (index < count))
+        if not len(inside):
+            return result
+        target[axis] = slice(int(inside[0]), int(inside[-1]) + 1)
+        stop = int(index[inside[-1]]) + sign
+        source[along] = slice(int(index[inside[0]]), None if stop < 0 else int(stop), int(sign))
+    result[tuple(target)] = array[tuple(source)].transpose(axes)
+    return result
+
+
+def _interpolate(volume: Volume, grid: Geometry, volume_from_grid: Affine) -> NDArray[np.float32]:
+    """Linear between the volume's voxels, which are first smoothed along axes that are finer than the grid."""
+    from scipy import ndimage
+
+    values = ndimage.affine_transform(
+        smoothed_for(volume, float(grid.spacing_mm.max())),
+        volume_from_grid[:3, :3],
+        volume_from_grid[:3, 3],
+        output_shape=grid.shape,
+        output=np.float32,
+        order=1,
+        mode="nearest",
+        prefilter=False,
+    )
+    k, j, i = (np.arange(n, dtype=np.float64) for n in grid.shape)
+    for axis, count in enumerate(volume.geometry.shape):
+        a, b, c, start = volume_from_grid[axis]
+        index = (a * k + start)[:, None, None] + (b * j)[None, :, None] + (c * i)[None, None, :]
+        values[(index < -0.5) | (index > count - 0.5)] = 0
+    return np.asarray(values, dtype=np.float32)
+
+
+def smoothed_for(volume: Volume, spacing_mm: float) -> NDArray[np.float32]:
+    """The volume's values, smoothed along each axis as much as sampling every `spacing_mm` needs. Shapes: unchanged.
+
+    A Gaussian whose full width at half maximum, taken with the voxel's own, is the new spacing.
+    """
+    from scipy import ndimage
+
+    array = np.asarray(volume.array)
+    for axis, spacing in enumerate(volume.geometry.spacing_mm):
+        sigma = np.sqrt(max((spacing_mm / spacing) ** 2 - 1, 0)) / FWHM_PER_SIGMA
+        if sigma > 0.3:  # below, the neighbours' weight is under half a per cent
+            array = ndimage.gaussian_filter1d(array, sigma, axis=axis, output=np.float32, mode="nearest", truncate=3.0)
+    return np.asarray(array, dtype=np.float32)
