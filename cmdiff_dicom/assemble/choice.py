@@ -133,7 +133,7 @@ def _pair_of_t1(stacks: tuple[Stack, ...]) -> tuple[Stack, Stack] | None:
     candidates = sorted((s for s in stacks if s.sequence is Sequence.T1N and not s.fault), key=_preference, reverse=True)
     for n, best in enumerate(candidates):
         for other in candidates[n + 1 :]:
-            if _are_alike(best, other) and best.instances[0].acquisition.acquisition_time:
+            if _are_alike(best, other):
                 before, after = sorted((best, other), key=lambda s: (s.instances[0].acquisition.acquisition_time, s.series_uid))
                 return before, after
     return None
@@ -158,12 +158,16 @@ def _refusal(stacks: tuple[Stack, ...]) -> str:
     """Why no stack can carry a result: what was found, what was wanted."""
     if not stacks:
         return "NoUsableSequence: the study holds no image"
-    lines = [f"{len(stack.instances)} image(s) {stack.fault or stack.why}" for stack in stacks]
+    lines = [f"{_kind(stack)}: {len(stack.instances)} image(s), {stack.fault or stack.why}" for stack in stacks]
     found = "; ".join(lines[:8]) + (f"; and {len(lines) - 8} more" if len(lines) > 8 else "")
     images = [stack for stack in stacks if stack.instances[0].modality in ("MR", "")]
     if any(stack.fault == ENHANCED_FAULT for stack in images) and all(stack.fault for stack in images):
         return f"EnhancedNotSupported: neither FLAIR nor T2 as single-frame MR Image Storage. Found: {found}"
     return f"NoUsableSequence: neither FLAIR nor T2 serves, and at least one is needed. Found: {found}"
+
+
+def _kind(stack: Stack) -> str:
+    return stack.sequence.value if stack.sequence else stack.instances[0].modality or "unknown"
 
 
 # --- the plan of a job -------------------------------------------------------------------------

@@ -25,6 +25,8 @@ ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of a direction cosine within one stack; scanners jitter in the last digits only."""
 STEP_TOLERANCE = 0.02
 """Largest difference of a slice from its place on the even grid, as a part of the spacing (at least 0.01 mm)."""
+GAP = 1.2
+"""A step that is longer than the others by this factor is a gap."""
 SHEAR_TOLERANCE_DEG = 0.5
 ENHANCED_FAULT = "Enhanced MR is stored, not read by this version"
 
@@ -236,13 +238,12 @@ def slice_fault(ordered: Sequence[ReceivedInstance], min_slices: int) -> str:
     if repeated := int(np.count_nonzero(steps < 0.01)):
         return f"repeated positions: {repeated}, the first at {offsets[int(np.argmax(steps < 0.01))]:.2f} mm"
     spacing = float(np.median(steps)) if len(steps) else 0.0
-    if (wide := steps > 1.5 * spacing).any():
+    if (wide := steps > GAP * spacing).any():
         at = int(np.argmax(wide))
-        more = f", {wide.sum()} gaps in all" if wide.sum() > 1 else ""
-        return (
-            f"gap of {steps[at]:.2f} mm between slices at {offsets[at]:.2f} and {offsets[at + 1]:.2f} mm, {spacing:.2f} mm "
-            f"elsewhere; {max(1, round(steps[at] / spacing) - 1)} slice(s) missing there{more}"
-        )
+        missing = round(steps[at] / spacing) - 1
+        more = (f"; {missing} slice(s) missing there" if missing else "") + (f"; {wide.sum()} gaps" if wide.sum() > 1 else "")
+        between = f"between slices at {offsets[at]:.2f} and {offsets[at + 1]:.2f} mm"
+        return f"gap of {steps[at]:.2f} mm {between}, {spacing:.2f} mm elsewhere{more}"
     if len(ordered) < min_slices:
         return f"{len(ordered)} slice(s), at least {min_slices} wanted"
     return _line_fault(plane, spacing)
