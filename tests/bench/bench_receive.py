@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from support.instances import mr_data_set
-from support.raw_peer import RawPeer, store_message
+from tests.support.instances import mr_data_set
+from tests.support.raw_peer import RawPeer, store_message
 
 WANTED_RATIO = 0.6
 ROUNDS = 3
@@ -65,7 +65,11 @@ def send(port: int, associations: int, instances: int, seconds_to: multiprocessi
         with RawPeer(port) as peer:
             peer.associate()
             messages = [
-                store_message(mr_data_set(sop_uid=f"1.2.{number}.{index}", instance_number=index + 1), f"1.2.{number}.{index}", max_pdu=peer.max_pdu)
+                store_message(
+                    mr_data_set(sop_uid=f"1.2.{number}.{index}", instance_number=index + 1),
+                    f"1.2.{number}.{index}",
+                    max_pdu=peer.max_pdu,
+                )
                 for index in range(instances // associations)
             ]
             barrier.wait()
@@ -108,12 +112,17 @@ def main(instances: int = 400) -> int:
     worst = float("inf")
     for associations in (1, 4):
         rounds = [
-            (instances_per_second(serve_durably, associations, instances), instances_per_second(serve_plainly, associations, instances))
+            (
+                instances_per_second(serve_durably, associations, instances),
+                instances_per_second(serve_plainly, associations, instances),
+            )
             for _ in range(ROUNDS)
         ]
         durable, plain = (statistics.median(column) for column in zip(*rounds, strict=True))
         worst = min(worst, durable / plain)
-        print(f"{associations} association(s): durable {durable:.0f}/s, plain pynetdicom without fsync {plain:.0f}/s, ratio {durable / plain:.2f}")
+        print(
+            f"{associations} association(s): durable {durable:.0f}/s, plain pynetdicom without fsync {plain:.0f}/s, ratio {durable / plain:.2f}"
+        )
     print(f"worst ratio {worst:.2f}, wanted {WANTED_RATIO}")
     return 0 if worst >= WANTED_RATIO else 1
 
