@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmdiff_dicom import __version__
-from cmdiff_dicom.analyse import analyse
 from cmdiff_dicom.errors import Broken, Refused
 from cmdiff_dicom.records import Analysis, AssembledStudy, Blob, ReceivedInstance
 from cmdiff_dicom.settings import SegmentSettings
@@ -58,6 +57,7 @@ def segment_folder(folder: Path, output: Path, settings: SegmentSettings, min_sl
 
     Raises: Broken (no such folder, no or several studies, weights, encoding).
     """
+    from cmdiff_dicom.analyse import analyse
     from cmdiff_dicom.assemble import assemble_study, choose_stacks, job_key
     from cmdiff_dicom.segment import load_segmenter
 

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ def serve_queue(app: Any, queue: str, processes: int, at_start: Callable[[], Non
     from celery.signals import worker_process_init, worker_ready
 
     silence_libraries()
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser")  # no pickle, so root is no danger
     worker_pid = os.getpid()
 
     def start(**_: Any) -> None:

@@ -38,7 +38,7 @@ def test_every_instance_restarts_the_clock_of_its_study(node):
             node.receive(sequence, 1, first=number)
             node.wait(50, tick_s=10)
     assert node.ledger.jobs() == ()
-    node.wait(12)
+    node.wait(24)
     assert len(node.ledger.jobs()) == 1
 
 

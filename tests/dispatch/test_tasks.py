@@ -1,0 +1,189 @@
+"""The doorbell and the workers that hear it, over a real Redis."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from cmdiff_dicom.dispatch import Doorbell, EmbeddedRedis, make_ringing_app
+from cmdiff_dicom.dispatch.tasks import SETTINGS
+from cmdiff_dicom.errors import BrokerUnavailable
+
+KEY = "ab" * 32
+WORKER = Path(__file__).parents[1] / "support" / "plain_worker.py"
+
+
+@pytest.fixture
+def server(tmp_path):
+    with EmbeddedRedis(tmp_path / "redis") as started:
+        yield started
+
+
+def bell_at(url):
+    return Doorbell(make_ringing_app(url))
+
+
+def client_of(server):
+    return redis.Redis(unix_socket_path=server.url.removeprefix("redis+socket://").partition("?")[0])
+
+
+@contextmanager
+def working(url, queue, log, seconds=0.0):
+    log.touch()
+    worker = subprocess.Popen([sys.executable, str(WORKER), url, queue, str(log), str(seconds)], cwd=WORKER.parents[2])
+    try:
+        yield worker
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        try:
+            worker.wait(15)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+
+def until_logged(log, count, limit_s=60.0):
+    deadline = time.monotonic() + limit_s
+    while len(lines := log.read_text().splitlines()) < count:
+        assert time.monotonic() < deadline, f"only {lines} after {limit_s} s"
+        time.sleep(0.05)
+    return lines
+
+
+# --- the doorbell -------------------------------------------------------------------------------
+
+
+def test_a_message_is_a_job_key_and_nothing_else(server):
+    bell_at(server.url).ring(KEY)
+    (raw,) = client_of(server).lrange("segment", 0, -1)
+    message = json.loads(raw)
+    arguments, named, _ = json.loads(base64.b64decode(message["body"]))
+    assert (arguments, named) == ([KEY], {})
+    assert message["headers"]["argsrepr"] == repr((KEY,))
+
+
+def test_segmenting_and_delivering_have_queues_of_their_own(server):
+    bell = bell_at(server.url)
+    bell.ring(KEY)
+    bell.ring_delivery(7)
+    bell.ring_commitment(7)
+    assert (bell.waiting("segment"), bell.waiting("deliver")) == (1, 2)
+
+
+def test_a_redis_that_lost_everything_is_found_empty_once(server):
+    bell = bell_at(server.url)
+    assert bell.found_empty()
+    assert not bell.found_empty()
+    client_of(server).flushall()
+    assert bell_at(server.url).found_empty()
+    assert not bell.found_empty()
+
+
+def test_without_redis_the_bell_says_so_and_rings_once_it_is_there(tmp_path):
+    with EmbeddedRedis(tmp_path) as server:
+        bell = bell_at(server.url)
+        bell.found_empty()
+        bell.ring(KEY)
+    for verb in (lambda: bell.ring(KEY), bell.found_empty, lambda: bell.waiting("segment")):
+        with pytest.raises(BrokerUnavailable):
+            verb()
+    with EmbeddedRedis(tmp_path):
+        assert not bell.found_empty()
+        bell.ring(KEY)
+        assert bell.waiting("segment") == 2
+
+
+@pytest.mark.parametrize("refusal", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
+def test_a_redis_that_refuses_writes_is_no_failure_and_takes_them_again_later(server, refusal):
+    client, bell = client_of(server), bell_at(server.url)
+    client.config_set(*refusal)
+    with pytest.raises(BrokerUnavailable):
+        bell.ring(KEY)
+    with pytest.raises(BrokerUnavailable):
+        bell.found_empty()
+    client.config_set(refusal[0], "0")
+    bell.ring(KEY)
+    assert bell.waiting("segment") == 1
+
+
+def test_what_makes_it_safe_is_set():
+    assert SETTINGS["worker_disable_prefetch"] is True
+    assert SETTINGS["task_acks_late"] is False
+    assert SETTINGS["accept_content"] == ["json"]
+    assert SETTINGS["result_backend"] is None
+    assert SETTINGS["broker_connection_max_retries"] is None
+
+
+# --- workers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_messages_of_other_versions_are_no_loss(server, tmp_path):
+    """An unknown task and other arguments are dropped; the worker goes on with what it knows."""
+    app, log = make_ringing_app(server.url), tmp_path / "log"
+    app.send_task("cmdiff_dicom.of_a_later_version", args=("x",), queue="segment")
+    app.send_task("cmdiff_dicom.segment", args=("x", "y", 3), kwargs={"more": 1}, queue="segment")
+    Doorbell(app).ring(KEY)
+    with working(server.url, "segment", log):
+        assert until_logged(log, 1) == [f"segment {KEY}"]
+
+
+@pytest.mark.slow
+def test_a_busy_worker_holds_no_second_message_so_that_its_death_loses_one_at_most(server, tmp_path):
+    bell, log = bell_at(server.url), tmp_path / "log"
+    with working(server.url, "segment", log, seconds=30) as worker:
+        for number in range(3):
+            bell.ring(f"{number}")
+        until_logged(log, 1)
+        time.sleep(1)
+        assert bell.waiting("segment") == 2
+        family = [worker.pid, *(child.pid for child in psutil.Process(worker.pid).children(recursive=True))]
+        worker.kill()
+        worker.wait()
+        deadline = time.monotonic() + 10
+        while [pid for pid in family if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]:
+            assert time.monotonic() < deadline, "a child outlived its worker"
+            time.sleep(0.05)
+    other = tmp_path / "other"
+    with working(server.url, "segment", other):
+        assert until_logged(other, 2) == ["segment 1", "segment 2"]
+
+
+@pytest.mark.slow
+def test_a_worker_consumes_again_after_its_connections_were_cut_several_times(server, tmp_path):
+    bell, log = bell_at(server.url), tmp_path / "log"
+    with working(server.url, "deliver", log):
+        bell.ring_delivery(1)
+        until_logged(log, 1)
+        for _ in range(4):
+            client_of(server).execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            time.sleep(0.7)
+        bell_at(server.url).ring_delivery(2)
+        assert until_logged(log, 2, limit_s=60) == ["deliver 1", "deliver 2"]
+
+
+@pytest.mark.slow
+def test_a_worker_outlives_a_redis_that_stops_and_comes_back_empty(tmp_path):
+    log = tmp_path / "log"
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        url = server.url
+        worker = working(url, "deliver", log)
+        worker.__enter__()
+        bell_at(url).ring_delivery(1)
+        until_logged(log, 1)
+    for entry in (tmp_path / "redis" / "appendonlydir").iterdir():
+        entry.unlink()
+    with EmbeddedRedis(tmp_path / "redis"):
+        bell_at(url).ring_delivery(2)
+        assert until_logged(log, 2, limit_s=60) == ["deliver 1", "deliver 2"]
+        worker.__exit__(None, None, None)
