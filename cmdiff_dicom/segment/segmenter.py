@@ -13,20 +13,23 @@ from cmdiff_dicom.errors import BrainNotFound, DeviceOutOfMemory, SettingsFault,
 from cmdiff_dicom.geometry import frozen
 from cmdiff_dicom.records import ModelIdentity, PreparedStudy, Sampling, SegmentationResult
 from cmdiff_dicom.segment.fourier import filter_volume
+from cmdiff_dicom.segment.identity import SHIPPED, shipped_digest
 from cmdiff_dicom.segment.inference import combine, predict
 from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.standardise import standardise
-from cmdiff_dicom.segment.weights import SHIPPED, load_weights, shipped_digest
+from cmdiff_dicom.segment.weights import load_weights
 
 Box = tuple[slice, slice, slice]
 
 
-def load_segmenter(weights: Path | None = None, device: str = "auto") -> Segmenter:
-    """A segmenter of the given weights, or of those that ship. `device` is auto, cpu, cuda, cuda:1, ...
+def load_segmenter(weights: Path | None = None, device: str = "auto", threads: int = 0) -> Segmenter:
+    """A segmenter of the given weights, or of those that ship. `device` is auto, cpu, cuda, cuda:1, ...; 0 threads: all cores.
 
     Raises: WeightsFault for a missing, altered or foreign file; SettingsFault for a device that is not there.
     """
+    if threads:
+        torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():

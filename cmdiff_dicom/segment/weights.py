@@ -11,13 +11,6 @@ from cmdiff_dicom.errors import WeightsFault
 from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
 
-SHIPPED = Path(__file__).parent / "shipped" / "cmdiff.safetensors"
-
-
-def shipped_digest() -> str:
-    """The sha256 that the shipped weights must have, as it stands beside them."""
-    return SHIPPED.with_suffix(".sha256").read_text(encoding="ascii").split()[0]
-
 
 def build_network(recipe: Recipe) -> CMDiff:
     """The untrained network that the recipe names."""
