@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from cmdiff_dicom.errors import CmdiffError
+from cmdiff_dicom.errors import CmdiffError, DeliveryRefused
 from cmdiff_dicom.logs import place, silence_libraries
 from cmdiff_dicom.machine import missing_instructions
 from cmdiff_dicom.settings import DestinationSettings, Settings
@@ -93,10 +93,12 @@ def _listener(settings: Settings) -> Iterator[Finding]:
     if _port_is_free(listen.host, listen.port):
         yield Finding("listener", "WARN", f"{address} does not run; the port is free", "start `cmdiff-dicom listen` or `run`")
         return
-    ours = DestinationSettings(name="ourselves", ae_title=listen.ae_title, host=host, port=listen.port)
-    calling = listen.calling_ae_titles[0] if listen.calling_ae_titles else listen.ae_title
+    ours = DestinationSettings(name="ourselves", ae_title=listen.ae_title, host=host, port=listen.port, commitment=False)
     try:
-        _destination(settings, ours, calling).check()
+        _destination(settings, ours).check()
+    except DeliveryRefused:  # it answers; `only_sop_classes` may well leave Segmentation out
+        yield Finding("listener", "OK", f"{address} answers")
+        return
     except CmdiffError as error:
         advice = "another program may have this port, or our listener has another AE title; change [listen] port or ae_title"
         yield Finding("listener", "FAIL", f"{address} is taken, and C-ECHO fails: {error}", advice)
@@ -198,7 +200,7 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
     for destination in settings.destinations:
         about = f"destination {destination.name}"
         try:
-            answer = _destination(settings, destination, settings.listen.ae_title).check()
+            answer = _destination(settings, destination).check()
         except CmdiffError as error:
             advice = "correct its entry in [[destinations]], or have our AE title and Segmentation Storage admitted there"
             yield Finding(about, "FAIL", str(error), advice)
@@ -237,10 +239,10 @@ def _ledger_is_there(settings: Settings) -> bool:
     return bool(settings.ledger.url) or Path(settings.ledger_url.removeprefix("sqlite:///")).is_file()
 
 
-def _destination(settings: Settings, peer: DestinationSettings, calling_ae_title: str) -> Destination:
+def _destination(settings: Settings, peer: DestinationSettings) -> Destination:
     from cmdiff_dicom.deliver import make_destination
 
-    return make_destination(peer, settings.deliver, calling_ae_title, lambda _type, _information: 0x0110)
+    return make_destination(peer, settings.deliver, settings.listen.ae_title, lambda _type, _information: 0x0110)
 
 
 def _without_password(url: str) -> str:

@@ -91,12 +91,20 @@ def build_dispatcher(settings: Settings, ledger: Ledger, spool: Spool) -> Dispat
 
 
 def build_listener(settings: Settings, ledger: Ledger, spool: Spool) -> Listener:
-    """A listener that serves already; rejects as congested while the spool is low."""
+    """A listener that serves already; rejects as congested while the spool is low.
+
+    `check` calls it under our own AE title, which therefore may always call, and is not told as the last caller.
+    """
     from cmdiff_dicom.receive import Intake, start_listener
 
-    return start_listener(
-        settings.listen, Intake(spool, ledger), lambda: not spool.is_low(), report_taker(ledger), ledger.note_association
-    )
+    own, callers = settings.listen.ae_title, settings.listen.calling_ae_titles
+    listen = settings.listen.model_copy(update={"calling_ae_titles": (*callers, own) if callers else ()})
+
+    def note_association(calling_ae: str, peer: str) -> None:
+        if calling_ae != own:
+            ledger.note_association(calling_ae, peer)
+
+    return start_listener(listen, Intake(spool, ledger), lambda: not spool.is_low(), report_taker(ledger), note_association)
 
 
 def report_taker(ledger: Ledger) -> Callable[[int, Any], int]:
@@ -130,7 +138,7 @@ def listening(settings: Settings, with_dispatcher: bool = True) -> Iterator[List
     """Inside, a listener serves and, beside it, a dispatcher looks after what it received."""
     silence_libraries()
     spool, ledger = open_spool(settings), open_the_ledger(settings)
-    set_aside = spool.set_aside_damaged()
+    set_aside = spool.set_aside_damaged(ledger.blobs())
     if set_aside:
         log("spool.damaged", count=set_aside)
     dispatcher = build_dispatcher(settings, ledger, spool) if with_dispatcher else None
