@@ -37,7 +37,10 @@ class Intake:
         """The C-STORE status for a data set's bytes; SUCCESS only once they and their index are durable. Raises nothing."""
         try:
             instance = read_instance(data_set, transfer_syntax_uid, NOT_STORED, calling_ae, datetime.now(UTC))
-            self._ledger.record_instance(replace(instance, blob=self._spool.put(data_set)))
+            blob = self._spool.put(data_set)
+            self._ledger.record_instance(replace(instance, blob=blob))
+            if not self._spool.has(blob.sha256):  # an old study's resend, whose blob was purged between the two
+                self._spool.put(data_set)
         except CmdiffError as error:
             log("receive.store", status=f"0x{error.dimse_status:04X}", error=type(error).__name__)
             return error.dimse_status
