@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cmdiff-demo-") as name:
         folder = Path(name)
+        (folder / "output").symlink_to(arguments.output.absolute())
         with ExitStack() as stack:
             pacs, ledger = stack.enter_context(_node(folder, arguments.weights))
             study, truth = _study(folder, arguments)
@@ -199,7 +200,7 @@ def _wait_for_port(port: int, children: Any, log_path: Path) -> None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        if not children.tick():
+        if "listen" not in children.pids():
             break
         time.sleep(0.1)
     raise DemoFailed(f"the listener did not start; its log is {_kept_log(log_path.parent)}")
@@ -207,4 +208,4 @@ def _wait_for_port(port: int, children: Any, log_path: Path) -> None:
 
 def _kept_log(folder: Path) -> Path:
     """The node's log, copied out of the folder that is about to be deleted."""
-    return Path(shutil.copy(folder / "node.log", Path("cmdiff-demo.log").absolute()))
+    return Path(shutil.copy(folder / "node.log", folder / "output" / "node.log")).absolute()
