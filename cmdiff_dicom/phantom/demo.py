@@ -38,11 +38,11 @@ class DemoFailed(Broken):
 
 @dataclass(frozen=True)
 class Trip:
-    """What came back: the final job, where the PACS stored the result, and the seconds of each leg."""
+    """What came back: the final job, where the PACS stored the result, and the seconds of each of the worker's steps."""
 
     job: Job
     seg_path: Path | None
-    seconds: dict[str, float]
+    step_seconds: dict[str, float]
     seconds_to_result: float
 
 
@@ -146,26 +146,26 @@ def _travel(pacs: DemoPacs, ledger: Ledger, study: Path, folder: Path) -> Trip:
         sent = pacs.route(study)
         if not sent:
             raise DemoFailed(f"{study}: holds no DICOM instance that could be sent")
-        seconds = {"C-STORE in": time.monotonic() - start}
-        console.print(f"  {sent} instances sent and stored in {seconds['C-STORE in']:.1f} s")
+        console.print(f"  {sent} instances sent by C-STORE and acknowledged: {time.monotonic() - start:.1f} s")
         last, since, stored = "waiting until the study is quiet", time.monotonic(), time.monotonic()
         while time.monotonic() - start < LIMIT_S:
             status.update(f"{last} ... {time.monotonic() - since:.0f} s")
             job, now = _where(ledger)
             if now != last:
                 console.print(f"  {last}: {time.monotonic() - since:.1f} s")
-                seconds[last], last, since = time.monotonic() - since, now, time.monotonic()
+                last, since = now, time.monotonic()
             if job is not None and now in {"done", "ended"}:
-                return Trip(job, pacs.stored_segmentation(), seconds | _stages(folder), time.monotonic() - stored)
+                return Trip(job, pacs.stored_segmentation(), _stages(folder), time.monotonic() - stored)
             time.sleep(0.1)
     raise DemoFailed(f"nothing final after {LIMIT_S:.0f} s ({last}); the log is {_kept_log(folder)}")
 
 
 def _stages(folder: Path) -> dict[str, float]:
-    """The seconds of each stage, as the worker's own log tells them."""
+    """The seconds of each step, as the worker's own log tells them."""
     text = (folder / "node.log").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    return {f"  {line['step']}": line["seconds"] for line in lines if line["step"].startswith("segment.") and "seconds" in line}
+    rooms = ("segment.", "analyse.", "deliver.")
+    return {line["step"]: line["seconds"] for line in lines if line["step"].startswith(rooms) and "seconds" in line}
 
 
 def _where(ledger: Ledger) -> tuple[Job | None, str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cmdiff_dicom.geometry import Geometry, Volume, resample
 from cmdiff_dicom.ledger import JobState
-from cmdiff_dicom.overlay import draw_overlay
+from cmdiff_dicom.overlay import NAMES, draw_overlay
 from cmdiff_dicom.records import Label, Region
 
 if TYPE_CHECKING:
@@ -28,15 +28,14 @@ REGION_NAMES = {Region.WT: "whole tumour", Region.TC: "tumour core", Region.ET: 
 
 def report(trip: Trip, study: Path, truth: Volume | None, output: Path, passing_dice: float) -> int:
     """Prints the outcome and draws the picture; 0 only if the PACS holds a committed SEG that is good enough."""
-    for name, seconds in trip.seconds.items():
-        print(f"  {name:<45}{seconds:7.1f} s")
+    print("The worker's steps, in seconds:")
+    print("  " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in trip.step_seconds.items()))
     if trip.job.state is not JobState.SEGMENTED or trip.seg_path is None:
         print(f"Ended as: {trip.job.state.value}. {trip.job.reason}")
         return 1
     image, labels = read_stored(trip.seg_path, study)
-    for label in Label:
-        if (labels == label).any():
-            print(f"  {label.name:<4} {(labels == label).sum() * image.geometry.voxel_ml:8.1f} ml")
+    volumes = {NAMES[label]: (labels == label).sum() * image.geometry.voxel_ml for label in Label if (labels == label).any()}
+    print("Volumes: " + ", ".join(f"{name} {ml:.1f} ml" for name, ml in volumes.items()))
     wanted = None if truth is None else resample(truth, image.geometry, order=0).astype(np.uint8)
     picture = output / "overlay.png"
     draw_overlay(image, labels, picture, f"{trip.seconds_to_result:.0f} s after the last image", wanted)
@@ -44,7 +43,7 @@ def report(trip: Trip, study: Path, truth: Volume | None, output: Path, passing_
     if wanted is None:
         return 0
     dice = {region: region_dice(labels, wanted, region) for region in Region}
-    print("  Dice with the known truth: " + ", ".join(f"{REGION_NAMES[region]} {value:.3f}" for region, value in dice.items()))
+    print("Dice with the known truth: " + ", ".join(f"{REGION_NAMES[region]} {value:.3f}" for region, value in dice.items()))
     if dice[Region.WT] < passing_dice:
         print(f"Failed: the whole tumour's Dice is below {passing_dice:.2f}.")
         return 1
