@@ -9,9 +9,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cmdiff_dicom.ledger import Job, JobState, Ledger, open_ledger
+
+QUIET_S = 2.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A running node: the process at its root, and its ledger to look into."""
+
+    pid: int
+    ledger: Ledger
 
 
 def free_port() -> int:
@@ -22,8 +33,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_node(folder: Path, port: int, pacs: tuple[str, int], weights: str = "") -> Iterator[Ledger]:
-    """Listener, dispatcher, workers and Redis below `folder`, delivering to `pacs` (AE title, port); the ledger to look into."""
+def running_node(folder: Path, port: int, pacs: tuple[str, int], weights: str = "") -> Iterator[Node]:
+    """Listener, dispatcher, workers and Redis below `folder`, delivering to `pacs` (AE title, port)."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "settings.toml"
     settings.write_text(
@@ -36,7 +47,7 @@ port = {port}
 low_water_gb = 0.5
 floor_gb = 0.2
 [dispatch]
-quiet_s = 2.0
+quiet_s = {QUIET_S}
 give_up_s = 20.0
 tick_s = 0.25
 [segment]
@@ -54,7 +65,7 @@ port = {pacs[1]}
         )
         try:
             _wait_until_listening(process, port, folder / "node.log")
-            yield open_ledger(f"sqlite:///{folder / 'state' / 'ledger.sqlite'}")
+            yield Node(process.pid, open_ledger(f"sqlite:///{folder / 'state' / 'ledger.sqlite'}"))
         finally:
             process.terminate()
             try:

@@ -31,15 +31,15 @@ def trip(real_data, tmp_path_factory):
     port = free_port()
     with (
         running_orthanc(folder / "orthanc", "ORTHANC", {"cmdiff": ("CMDIFF", port)}) as orthanc,
-        running_node(folder / "node", port, (orthanc.ae_title, orthanc.dicom_port)) as ledger,
+        running_node(folder / "node", port, (orthanc.ae_title, orthanc.dicom_port)) as node,
     ):
         for file in sorted(write_nifti_study(folder / "study", native_files(real_data)).rglob("*.dcm")):
             orthanc.post("/instances", file.read_bytes())
         (study,) = orthanc.find("Study")
         orthanc.post("/modalities/cmdiff/store", {"Resources": [study], "Synchronous": True})
-        job = wait_for_result(ledger)
+        job = wait_for_result(node.ledger)
         stored = [dcmread(BytesIO(orthanc.get_bytes(f"/instances/{i}/file"))) for i in orthanc.find("Instance", Modality="SEG")]
-        yield job, ledger.deliveries(job.key), stored
+        yield job, node.ledger.deliveries(job.key), stored
 
 
 @pytest.fixture(scope="module")
