@@ -1,6 +1,9 @@
 """One study's trip: ledger and spool -> assemble -> analyse -> SEG -> spool and ledger.
 
 Every way that it may end is told to the ledger here and nowhere else, so that it outlives a change of broker.
+
+A job that was settled for other weights or another version, before an upgrade or beside one, is done all the same: the
+SEG names the weights that made it, and the ledger lets one result leave for a key, so that its UIDs never name two.
 """
 
 from __future__ import annotations
