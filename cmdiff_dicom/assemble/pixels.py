@@ -20,19 +20,23 @@ if TYPE_CHECKING:
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _FIRST_PIXEL_TAG = 0x7FE00008
+_DECIMAL_STRINGS = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept")
 
 
 def read_data_set(data_set: bytes, transfer_syntax_uid: str, with_pixels: bool = True) -> Dataset:
-    """The parsed data set, with as much file meta information as decoding asks for."""
+    """The parsed data set, with as much file meta information as decoding asks for. Raises: UnreadablePixels."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.filereader import read_dataset
     from pydicom.uid import UID
 
     syntax = UID(transfer_syntax_uid)
-    if syntax == DEFLATED:
-        data_set = zlib.decompress(data_set, -zlib.MAX_WBITS)
     stop = None if with_pixels else (lambda tag, _vr, _length: tag >= _FIRST_PIXEL_TAG)
-    parsed = read_dataset(BytesIO(data_set), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop)
+    try:
+        if syntax == DEFLATED:
+            data_set = zlib.decompress(data_set, -zlib.MAX_WBITS)
+        parsed = read_dataset(BytesIO(data_set), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop)
+    except Exception as error:  # a parser meeting cut bytes may fail in any way
+        raise UnreadablePixels(f"data set is cut short or broken ({type(error).__name__}); send the instance again") from None
     parsed.file_meta = FileMetaDataset()
     parsed.file_meta.TransferSyntaxUID = syntax
     parsed.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
@@ -53,7 +57,9 @@ def decode_slice(data_set: Dataset) -> NDArray[np.float32]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # excess bytes after the image are legal in old files
-            stored, _ = get_decoder(syntax).as_array(data_set, raw=True, index=0)
+            # whole words where they are native: the decoder takes High Bit for Bits Stored - 1
+            words = {} if syntax.is_encapsulated else {"bits_stored": data_set.BitsAllocated}
+            stored, _ = get_decoder(syntax).as_array(data_set, raw=True, index=0, **words)
     except Exception as error:  # every plugin raises its own kinds
         raise UnreadablePixels(_told(data_set, error)) from None
     if stored.dtype.kind in "iu" and not syntax.is_encapsulated:
@@ -104,6 +110,23 @@ def number(data_set: Dataset, keyword: str, default: float) -> float:
         return default
 
 
+def oddities(data_set: Dataset) -> set[str]:
+    """What was strange about a slice that could be read all the same."""
+    odd = set()
+    is_native = not data_set.file_meta.TransferSyntaxUID.is_encapsulated and "PixelData" in data_set
+    if is_native and len(data_set.PixelData) > _wanted_bytes(data_set) + 1:
+        odd.add("bytes after the end of the image, ignored")
+    if any(keyword in data_set and data_set[keyword].VR not in ("DS", "UN") for keyword in _DECIMAL_STRINGS):
+        odd.add("numbers under a VR that is not theirs, read as numbers")
+    return odd
+
+
+def _wanted_bytes(data_set: Dataset) -> int:
+    """Length of one native grey frame."""
+    rows, columns, bits = (int(data_set.get(keyword) or 0) for keyword in ("Rows", "Columns", "BitsAllocated"))
+    return rows * columns * bits // 8
+
+
 def _told(data_set: Dataset, error: Exception) -> str:
     """Why pixels could not be had, without quoting the data set."""
     found = next(
@@ -112,7 +135,7 @@ def _told(data_set: Dataset, error: Exception) -> str:
     if found is None:
         return "no pixel data"
     syntax = data_set.file_meta.TransferSyntaxUID
-    wanted = int(data_set.get("Rows") or 0) * int(data_set.get("Columns") or 0) * int(data_set.get("BitsAllocated") or 0) // 8
+    wanted = _wanted_bytes(data_set)
     if not syntax.is_encapsulated and found < wanted:
         return f"pixel data are cut short: {found} bytes found, {wanted} wanted; send the instance again"
     return f"pixel data of transfer syntax {syntax.name} could not be decoded ({type(error).__name__})"

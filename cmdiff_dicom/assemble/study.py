@@ -29,7 +29,8 @@ def assemble_study(choice: Choice, read: ReadBytes) -> AssembledStudy:
     notes, unreadable = list(choice.notes), []
     for sequence, stack in choice.stacks.items():
         try:
-            volumes[sequence] = read_volume(stack, read)
+            volumes[sequence], odd = read_volume(stack, read)
+            notes += odd
         except UnreadablePixels as fault:
             unreadable.append(str(fault))
             notes.append(f"not used: {fault}")

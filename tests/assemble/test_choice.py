@@ -1,0 +1,219 @@
+"""Which stack serves as which sequence, and what happens where none does."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from cmdiff_dicom.assemble import Choice, choice_from_plan, choose_stacks, explain, job_key, plan_of
+from cmdiff_dicom.errors import NoUsableSequence
+from cmdiff_dicom.records import Sequence
+from tests.support.received import noise, oblique_grid, received, series
+
+FOUR = tuple(Sequence)
+
+
+def study(*sequences):
+    return [series(sequence) for sequence in sequences or FOUR]
+
+
+def choice(*datasets, **options) -> Choice:
+    return choose_stacks(received(*datasets).instances, **options)
+
+
+def series_of(chosen: Choice, sequence: Sequence) -> str:
+    return chosen.stacks[sequence].series_uid
+
+
+def test_four_series_serve_as_the_four_sequences_and_t1c_is_the_reference():
+    chosen = choice(*study())
+    assert set(chosen.stacks) == set(FOUR)
+    assert chosen.reference is Sequence.T1C
+    assert not chosen.refusal
+    assert not chosen.others
+    assert chosen.missing(["T1", "T1c", "T2", "FLAIR"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("there", "reference"),
+    [
+        ((Sequence.T1N, Sequence.T2W, Sequence.T2F), Sequence.T2F),
+        ((Sequence.T1N, Sequence.T2W), Sequence.T2W),
+        ((Sequence.T1C, Sequence.T2W), Sequence.T1C),
+        ((Sequence.T2F,), Sequence.T2F),
+    ],
+)
+def test_without_t1c_flair_is_the_reference_and_else_t2(there, reference):
+    chosen = choice(*study(*there))
+    assert chosen.reference is reference
+    assert not chosen.refusal
+    assert chosen.missing(["T1", "T1c", "T2", "FLAIR"]) == tuple(s for s in FOUR if s not in there)
+
+
+@pytest.mark.parametrize("there", [(Sequence.T1N,), (Sequence.T1C,), (Sequence.T1N, Sequence.T1C)])
+def test_without_flair_and_t2_a_study_is_refused_with_what_was_found(there):
+    chosen = choice(*study(*there))
+    assert chosen.refusal.startswith("NoUsableSequence: neither FLAIR nor T2")
+    assert f"{there[0].value}: 10 image(s)" in chosen.refusal
+    assert chosen.reference is None
+
+
+def test_an_empty_study_is_refused():
+    assert choose_stacks([]).refusal == "NoUsableSequence: the study holds no image"
+
+
+def test_a_stack_with_a_gap_counts_as_missing_and_its_gap_is_told():
+    flair = series(Sequence.T2F)
+    del flair[4]
+    chosen = choice(*study(Sequence.T1C, Sequence.T2W), flair)
+    assert chosen.missing(["FLAIR"]) == (Sequence.T2F,)
+    assert "gap of 8.00 mm" in explain(chosen)
+
+
+def test_two_patients_under_one_study_are_refused():
+    chosen = choice(series(Sequence.T1C), series(Sequence.T2F, PatientID="ANOTHER"))
+    assert chosen.refusal.startswith("TwoPatients: ")
+    assert "ANOTHER" not in chosen.refusal
+    assert not chosen.stacks
+
+
+@pytest.mark.parametrize("overrides", [{"PatientID": ""}, {"PatientID": None}, {"IssuerOfPatientID": "HOSPITAL"}])
+def test_a_missing_patient_id_or_another_issuer_is_no_second_patient(overrides):
+    assert not choice(series(Sequence.T1C), series(Sequence.T2F, **overrides)).refusal
+
+
+def test_no_stack_serves_as_two_sequences():
+    chosen = choice(*study(), series(Sequence.T1N, number=9))
+    instances = [i.sop_uid for stack in chosen.stacks.values() for i in stack.instances]
+    assert len(instances) == len(set(instances)) == 40
+
+
+def test_of_several_the_finest_voxel_serves():
+    fine = noise(oblique_grid(spacing_mm=(2.0, 1.0, 1.0)))
+    chosen = choice(*study(), series(Sequence.T2F, volume=fine, number=9))
+    assert series_of(chosen, Sequence.T2F) == series(Sequence.T2F, volume=fine, number=9)[0].SeriesInstanceUID
+
+
+def test_of_equal_voxels_the_best_coverage_serves():
+    tall = noise(oblique_grid(shape=(14, 20, 24)))
+    chosen = choice(*study(), series(Sequence.T2F, volume=tall, number=9))
+    assert len(chosen.stacks[Sequence.T2F].instances) == 14
+
+
+def test_of_equals_the_latest_serves():
+    again = series(Sequence.T2F, number=9)
+    assert series_of(choice(*study(), again), Sequence.T2F) == again[0].SeriesInstanceUID
+
+
+def test_a_thin_fine_slab_does_not_displace_a_whole_head():
+    head = noise(oblique_grid(shape=(30, 40, 40), spacing_mm=(5, 5, 5)))
+    slab = noise(oblique_grid(shape=(12, 200, 200), spacing_mm=(2, 0.5, 0.5)))
+    chosen = choice(series(Sequence.T2F), series(Sequence.T1C, volume=head, number=8), series(Sequence.T1C, volume=slab, number=9))
+    assert len(chosen.stacks[Sequence.T1C].instances) == 30
+
+
+def test_fat_suppressed_images_serve_only_where_nothing_else_does():
+    fine = noise(oblique_grid(spacing_mm=(2.0, 1.0, 1.0)))
+    fat_suppressed = series(Sequence.T1C, volume=fine, number=9, ScanOptions=["IR", "FS"])
+    assert series_of(choice(*study(), fat_suppressed), Sequence.T1C) != fat_suppressed[0].SeriesInstanceUID
+    assert series_of(choice(series(Sequence.T2F), fat_suppressed), Sequence.T1C) == fat_suppressed[0].SeriesInstanceUID
+
+
+def test_contrast_words_that_stand_on_every_series_describe_the_study():
+    protocol = "BRAIN POST GAD"
+    untagged = {"ContrastBolusAgent": None, "ContrastBolusVolume": None, "ContrastBolusStartTime": None}
+    chosen = choice(*(series(s, ProtocolName=protocol, **untagged) for s in (Sequence.T1N, Sequence.T2W, Sequence.T2F)))
+    assert Sequence.T1C not in chosen.stacks
+
+
+def test_what_was_requested_for_the_study_makes_no_t1c():
+    requested = {"StudyDescription": "MR BRAIN W CONTRAST", "RequestedProcedureDescription": "MR BRAIN W CONTRAST"}
+    chosen = choice(*(series(s, **requested) for s in (Sequence.T1N, Sequence.T2W, Sequence.T2F)))
+    assert chosen.missing(["T1c"]) == (Sequence.T1C,)
+
+
+def plain_t1(number, **overrides):
+    untagged = {"ContrastBolusAgent": None, "ContrastBolusVolume": None, "ContrastBolusStartTime": None}
+    return series(Sequence.T1N, number=number, volume=noise(seed=number), **untagged, **overrides)
+
+
+def test_the_later_of_two_like_t1_may_be_after_contrast_and_pixels_decide():
+    before, after = plain_t1(1), plain_t1(4)
+    chosen = choice(after, before, series(Sequence.T2F, number=2))
+    assert chosen.pixels_decide
+    assert series_of(chosen, Sequence.T1N) == before[0].SeriesInstanceUID
+    assert series_of(chosen, Sequence.T1C) == after[0].SeriesInstanceUID
+    assert "if its pixels enhance" in chosen.stacks[Sequence.T1C].why
+
+
+def test_two_t1_of_another_kind_are_no_pair():
+    chosen = choice(plain_t1(1), plain_t1(4, EchoTime=7, RepetitionTime=1500), series(Sequence.T2F, number=2))
+    assert Sequence.T1C not in chosen.stacks
+
+
+def test_screen_captures_and_other_objects_never_serve():
+    capture = series(Sequence.T2F, number=8, ImageType=["DERIVED", "SECONDARY", "SCREEN SAVE"])
+    secondary = series(Sequence.T2F, number=9, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    chosen = choice(*study(), capture, secondary)
+    assert {stack.series_uid for stack in chosen.others} == {capture[0].SeriesInstanceUID, secondary[0].SeriesInstanceUID}
+
+
+def test_min_slices_is_the_callers():
+    assert choice(series(), min_slices=11).refusal
+    assert not choice(series(), min_slices=10).refusal
+
+
+def test_the_choice_does_not_depend_on_the_order_of_arrival():
+    instances = received(*study(), plain_t1(8), series(Sequence.T2F, number=9)).instances
+    shuffled = [instances[n] for n in np.random.default_rng(5).permutation(len(instances))]
+    assert plan_of(choose_stacks(instances)) == plan_of(choose_stacks(shuffled))
+
+
+# --- key and plan ------------------------------------------------------------------------------
+
+
+def test_the_key_follows_the_chosen_bytes_the_weights_and_the_version():
+    chosen = choice(*study())
+    changed = choice(*study(Sequence.T1N, Sequence.T1C, Sequence.T2W), series(Sequence.T2F, volume=noise(seed=99)))
+    keys = {job_key(chosen, "w", "1"), job_key(chosen, "v", "1"), job_key(chosen, "w", "2"), job_key(changed, "w", "1")}
+    assert len(keys) == 4
+    assert all(len(key) == 64 for key in keys)
+
+
+def test_images_that_do_not_serve_leave_the_key_as_it_is():
+    dwi = series(Sequence.T2W, number=9, SeriesDescription="ep2d_diff", ScanningSequence=["SE", "EP"])
+    four = study()
+    assert job_key(choice(*four), "w", "1") == job_key(choice(dwi, *four, four[0]), "w", "1")
+
+
+def test_a_plan_is_json_and_gives_the_choice_back():
+    everything = received(*study())
+    chosen = choose_stacks(everything.instances)
+    plan = json.loads(json.dumps(plan_of(chosen)))
+    again = choice_from_plan(plan, everything.instances[::-1])
+    assert again == chosen
+    assert job_key(again, "w", "1") == job_key(chosen, "w", "1")
+
+
+def test_a_plan_whose_images_were_purged_says_so():
+    everything = received(*study())
+    plan = plan_of(choose_stacks(everything.instances))
+    with pytest.raises(NoUsableSequence, match=r"1 of 10 images have been purged"):
+        choice_from_plan(plan, everything.instances[1:])
+
+
+def test_the_plan_of_a_refused_study_keeps_its_refusal():
+    everything = received(series(Sequence.T1N))
+    plan = plan_of(choose_stacks(everything.instances))
+    assert choice_from_plan(plan, everything.instances).refusal.startswith("NoUsableSequence: ")
+
+
+def test_the_explanation_names_every_stack_and_why():
+    t1 = series(Sequence.T1N, number=1, SeriesDescription="AX T2", ProtocolName="AX T2")
+    text = explain(choice(t1, series(Sequence.T2F), series(Sequence.T2W)[:5]))
+    assert "contradicts the description, which says T2" in text
+    assert "FLAIR (reference)" in text
+    assert "5 slice(s), at least 8 wanted" in text
+    assert text.count("\n") == 3

@@ -1,0 +1,230 @@
+"""Stored bytes become the numbers they mean, in any transfer syntax, on the grid that the header says."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from cmdiff_dicom.assemble import source_datasets
+from cmdiff_dicom.assemble.series import split_into_stacks
+from cmdiff_dicom.assemble.volume import read_volume
+from cmdiff_dicom.errors import UnreadablePixels
+from cmdiff_dicom.geometry import Volume
+from tests.support.received import Received, encoded, noise, oblique_grid, received, series
+
+
+def volume_of(everything: Received) -> Volume:
+    (stack,), _ = split_into_stacks(everything.instances, 8)
+    return read_volume(stack, everything.read)[0]
+
+
+def notes_of(everything: Received) -> tuple[str, ...]:
+    (stack,), _ = split_into_stacks(everything.instances, 8)
+    return read_volume(stack, everything.read)[1]
+
+
+def deflated(datasets) -> Received:
+    import zlib
+
+    from cmdiff_dicom.receive import read_instance
+    from cmdiff_dicom.records import Blob
+    from tests.support.received import NOON
+
+    everything = Received()
+    for n, data_set in enumerate(datasets):
+        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        raw = packer.compress(encoded(data_set)) + packer.flush()
+        everything.blobs[str(n)] = raw
+        everything.instances.append(read_instance(raw, DeflatedExplicitVRLittleEndian, Blob(str(n), len(raw)), "", NOON))
+    return everything
+
+
+def with_pixels(datasets, words: np.ndarray, **attributes):
+    """The series with these 16-bit words and header attributes."""
+    for data_set, plane in zip(datasets, words, strict=True):
+        data_set.PixelData = plane.astype("<u2").tobytes()
+        for keyword, value in attributes.items():
+            setattr(data_set, keyword, value)
+    return datasets
+
+
+def test_whole_numbers_come_back_as_they_were():
+    original = noise()
+    assert np.array_equal(volume_of(received(series(volume=original))).array, original.array)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless, JPEGLSLossless])
+def test_every_transfer_syntax_gives_the_same_volume(syntax):
+    original = noise()
+    datasets = series(volume=original)
+    for data_set in datasets:
+        if syntax.is_encapsulated:
+            data_set.compress(syntax, generate_instance_uid=False)
+        data_set.file_meta.TransferSyntaxUID = syntax
+    assert np.array_equal(volume_of(received(datasets)).array, original.array)
+
+
+def test_big_endian_gives_the_same_volume_to_the_last_voxel():
+    original = noise()
+    datasets = series(volume=original)
+    for data_set, plane in zip(datasets, original.array, strict=True):
+        data_set.PixelData = plane.astype(">u2").tobytes()
+        data_set["PixelData"].VR = "OW"
+        data_set.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        data_set.set_original_encoding(False, False)
+    everything = received(datasets)
+    assert np.array_equal(volume_of(everything).array, original.array)
+
+
+def test_a_deflated_data_set_gives_the_same_volume():
+    original = noise()
+    assert np.array_equal(volume_of(deflated(series(volume=original))).array, original.array)
+
+
+def test_each_slice_is_rescaled_by_its_own_pair():
+    smooth = oblique_grid()
+    k, j, i = np.meshgrid(*(np.linspace(0, 1, n) for n in smooth.shape), indexing="ij")
+    original = Volume((3.7 * k**2 + j + np.sin(3 * i) - 0.4).astype(np.float32), smooth)
+    datasets = series(volume=original, rescale_per_slice=True)
+    assert len({str(data_set.RescaleSlope) for data_set in datasets}) > 5
+    assert np.abs(volume_of(received(datasets)).array - original.array).max() < 2e-4
+
+
+def test_signed_values_of_twelve_bits_are_sign_extended():
+    values = np.random.default_rng(2).integers(-2048, 2048, oblique_grid().shape)
+    header = {"PixelRepresentation": 1, "BitsStored": 12, "HighBit": 11}
+    masked = volume_of(received(with_pixels(series(), values & 0x0FFF, **header)))
+    assert np.array_equal(masked.array, values)
+
+
+def test_bits_above_those_stored_are_masked():
+    original = noise()
+    words = original.array.astype(int) | (np.arange(original.array.size).reshape(original.array.shape) % 2 << 15)
+    assert np.array_equal(volume_of(received(with_pixels(series(), words, BitsStored=12, HighBit=11))).array, original.array)
+
+
+def test_bits_below_the_high_bit_are_taken():
+    original = noise()
+    words = original.array.astype(int) << 4
+    assert np.array_equal(volume_of(received(with_pixels(series(), words, BitsStored=12, HighBit=15))).array, original.array)
+
+
+def test_excess_bytes_after_the_image_are_ignored_and_noted():
+    original = noise()
+    datasets = series(volume=original)
+    for data_set in datasets:
+        data_set.PixelData += bytes(17_000)
+    assert np.array_equal(volume_of(received(datasets)).array, original.array)
+    assert "10 slice(s) with bytes after the end of the image" in notes_of(received(datasets))[0]
+    assert not notes_of(received(series()))
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_missing_bytes_make_a_slice_unusable_by_name(compress):
+    datasets = series()
+    if compress:
+        datasets[6].compress(RLELossless, generate_instance_uid=False)
+    datasets[6].PixelData = datasets[6].PixelData[: len(datasets[6].PixelData) * 3 // 4 // 2 * 2]
+    with pytest.raises(UnreadablePixels, match=r"slice 7 of 10"):
+        volume_of(received(datasets))
+
+
+def test_a_data_set_cut_in_its_pixels_is_unusable_by_name():
+    everything = received(series())
+    sha256 = everything.instances[3].blob.sha256
+    everything.blobs[sha256] = everything.blobs[sha256][:-200]
+    with pytest.raises(UnreadablePixels, match=r"slice 4 of 10: pixel data are cut short: 760 bytes found, 960 wanted"):
+        volume_of(everything)
+
+
+@pytest.mark.filterwarnings("ignore:End of file reached")
+def test_a_compressed_data_set_cut_in_its_pixels_is_unusable_by_name():
+    datasets = series()
+    for data_set in datasets:
+        data_set.compress(RLELossless, generate_instance_uid=False)
+    everything = received(datasets)
+    sha256 = everything.instances[3].blob.sha256
+    everything.blobs[sha256] = everything.blobs[sha256][:-300]
+    with pytest.raises(UnreadablePixels, match="slice 4 of 10"):
+        volume_of(everything)
+
+
+def test_an_image_without_pixels_is_unusable_by_name():
+    datasets = series()
+    del datasets[0].PixelData
+    with pytest.raises(UnreadablePixels, match="no pixel data"):
+        volume_of(received(datasets))
+
+
+def test_colour_is_unusable_by_name():
+    datasets = series(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    with pytest.raises(UnreadablePixels, match="colour"):
+        volume_of(received(datasets))
+
+
+def test_padding_becomes_the_least_value():
+    original = noise()
+    words = original.array.astype(int) + 5
+    words[:, :2] = 4000
+    read = volume_of(received(with_pixels(series(), words, PixelPaddingValue=4000))).array
+    assert np.array_equal(read[:, 2:], original.array[:, 2:] + 5)
+    assert np.all(read[:, :2] == read[:, 2:].min())
+
+
+def test_where_the_least_value_is_white_the_volume_is_inverted():
+    original = noise()
+    read = volume_of(received(series(volume=original, PhotometricInterpretation="MONOCHROME1"))).array
+    assert np.array_equal(read, original.array.max() - original.array)
+
+
+def test_float_pixels_are_read():
+    original = Volume(np.random.default_rng(1).normal(size=oblique_grid().shape).astype(np.float32), oblique_grid())
+    datasets = series(RescaleSlope=None, RescaleIntercept=None, RescaleType=None)
+    for data_set, plane in zip(datasets, original.array, strict=True):
+        del data_set.PixelData
+        data_set.FloatPixelData, data_set.BitsAllocated = plane.tobytes(), 32
+        for keyword in ("BitsStored", "HighBit", "PixelRepresentation"):
+            delattr(data_set, keyword)
+    assert np.array_equal(volume_of(received(datasets)).array, original.array)
+
+
+def test_numbers_under_a_wrong_vr_are_read_by_the_dictionarys_meaning():
+    original = noise()
+    datasets = series(volume=original, RescaleSlope="2", RescaleIntercept="-3")
+    strange = copy.deepcopy(datasets)
+    for data_set in strange:
+        raw = {keyword: "\\".join(map(str, np.atleast_1d(data_set[keyword].value))) for keyword in ("PixelSpacing", "RescaleSlope")}
+        for keyword, text in raw.items():
+            data_set.add_new(data_set[keyword].tag, "UT", text)
+        data_set.add_new("EchoTrainLength", "UT", "14.5")
+    plain, odd = volume_of(received(datasets)), volume_of(received(strange))
+    assert np.array_equal(odd.array, plain.array)
+    assert np.array_equal(plain.array, 2 * original.array - 3)
+    assert odd.geometry.is_close(plain.geometry)
+    assert "numbers under a VR that is not theirs" in notes_of(received(strange))[0]
+
+
+def test_headers_for_the_result_come_in_slice_order_without_pixels():
+    everything = received(series(is_reversed=True)[::-1])
+    (stack,), _ = split_into_stacks(everything.instances, 8)
+    headers = source_datasets(stack, everything.read)
+    assert [header.SOPInstanceUID for header in headers] == [i.sop_uid for i in stack.instances]
+    assert [header.InstanceNumber for header in headers] == list(range(10, 0, -1))
+    assert not any("PixelData" in header for header in headers)
+    assert headers[0].file_meta.TransferSyntaxUID == stack.instances[0].transfer_syntax_uid
+
+
+def test_the_same_slices_in_another_order_give_the_same_volume():
+    datasets = series()
+    one, other = volume_of(received(datasets)), volume_of(received(datasets[::-1]))
+    assert np.array_equal(one.array, other.array)
+    assert one.geometry.is_close(other.geometry, 0)
