@@ -21,10 +21,10 @@ from sqlalchemy.pool import StaticPool
 
 from cmdiff_dicom.errors import SettingsFault, StoreUnavailable
 
-PATIENCE_S = 20.0
-"""How long one verb waits for another writer or a lost database: less than a sender waits for its answer."""
-PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""Waits between the tries of one verb: in all as long as a database server takes to restart."""
+PATIENCE_S = 15.0
+"""How long one verb waits for another writer or a lost database: a server's restart, and less than a sender waits."""
+PAUSES_S = (0.05, 1.6)
+"""Between the tries of one verb: the first pause, doubling to the longest."""
 POSTGRESQL_CONNECTION = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 15_000}
 """A server that vanished without a word is noticed within seconds."""
 
@@ -91,16 +91,17 @@ class Database:
         if self._process != os.getpid():  # connections are not shared with the process that forked this one
             self._engine.dispose(close=False)
             self._process = os.getpid()
+        pause_s, longest_s = PAUSES_S
         give_up_at = time.monotonic() + PATIENCE_S
-        for pause_s in (*PAUSES_S, None):
+        while True:
             try:
                 with self._turn, engine.begin() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if pause_s is None or time.monotonic() > give_up_at or not _may_pass(error):
+                if time.monotonic() + pause_s > give_up_at or not _may_pass(error):
                     raise (self._unavailable(error) if _is_outside(error) else error) from None
                 time.sleep(pause_s)
-        raise AssertionError("the last try returns or raises")
+                pause_s = min(2 * pause_s, longest_s)
 
     def _unavailable(self, error: DBAPIError) -> StoreUnavailable:
         # Only the type of the driver's error: its text may quote a row.

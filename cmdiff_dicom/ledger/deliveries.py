@@ -131,12 +131,6 @@ class DeliveryVerbs(Verbs):
         return True
 
     @writes
-    def send_again(self, connection: Connection, delivery_id: int, reason: str) -> bool:
-        """A sent result that nobody commits to waits to be sent once more. False where it is committed or final."""
-        delivery = _delivery(connection, delivery_id)
-        return delivery is not None and _send_again(connection, delivery, reason)
-
-    @writes
     def commitment_refused(self, connection: Connection, delivery_id: int, reason: str) -> bool:
         """The delivery stays sent, is not asked about any more, and says why."""
         delivery = _delivery(connection, delivery_id)

@@ -65,7 +65,6 @@ def test_a_verb_waits_for_a_slow_writer_and_then_succeeds(ledger):
 
 def test_a_verb_that_waits_too_long_says_that_the_store_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setattr(database, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(database, "PAUSES_S", (0.01,))
     path = tmp_path / "ledger.sqlite"
     ledger = open_ledger(f"sqlite:///{path}")
     other = sqlite3.connect(path, isolation_level=None)
@@ -83,7 +82,7 @@ def test_a_ledger_that_cannot_be_opened_is_unavailable(tmp_path):
 
 
 def test_a_server_that_is_not_there_is_unavailable_and_its_address_is_not_told(monkeypatch):
-    monkeypatch.setattr(database, "PAUSES_S", (0.01,))
+    monkeypatch.setattr(database, "PATIENCE_S", 0.05)
     with pytest.raises(StoreUnavailable) as fault:
         open_ledger("postgresql://someone:secret@127.0.0.1:1/ledger")
     assert "secret" not in str(fault.value)

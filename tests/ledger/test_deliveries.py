@@ -121,7 +121,6 @@ def test_an_unknown_delivery_has_no_verbs(ledger):
     assert not ledger.mark_sent(99, "sender", 0, None, final=True)
     assert not ledger.delivery_later(99, "sender", "because", 3)
     assert not ledger.new_transaction(99, "2.25.7")
-    assert not ledger.send_again(99, "because")
     assert not ledger.commitment_refused(99, "because")
 
 
@@ -213,10 +212,11 @@ def test_a_report_that_comes_after_all_still_commits(ledger):
 
 def test_a_report_that_comes_while_it_is_sent_again_ends_the_sending(ledger):
     one = sent(ledger)
-    ledger.send_again(one.id, "silence")
+    ledger.new_transaction(one.id, "2.25.101")
+    ledger.record_commitment(not_committed("2.25.101", one.sop_uid, 0x0112))
     ledger.claim_delivery(one.id, "sender")
     ledger.record_commitment(committed("2.25.100", one.sop_uid))
-    assert not ledger.mark_sent(one.id, "sender", 0, "2.25.101", final=False)
+    assert not ledger.mark_sent(one.id, "sender", 0, "2.25.102", final=False)
     assert ledger.delivery(one.id).state is DeliveryState.COMMITTED
 
 

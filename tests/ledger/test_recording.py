@@ -96,7 +96,7 @@ def test_a_commit_that_fails_is_told_and_counts_nothing(ledger, monkeypatch):
         raise OperationalError("COMMIT", {}, OSError("patient DOE^JANE"))
 
     monkeypatch.setattr("sqlalchemy.engine.default.DefaultDialect.do_commit", lambda dialect, connection: broken_commit(connection))
-    monkeypatch.setattr("cmdiff_dicom.ledger.database.PAUSES_S", ())
+    monkeypatch.setattr("cmdiff_dicom.ledger.database.PATIENCE_S", 0.0)
     with pytest.raises(StoreUnavailable) as fault:
         ledger.record_instance(instance())
     assert "DOE" not in str(fault.value)
