@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-attention", action="store_true", help="leave out the multi-scale channel attention")
     parser.add_argument("--plain", action="store_true", help="no augmentation")
     parser.add_argument("--from", dest="start", type=Path, help="fine-tune these weights instead of starting from nothing")
+    parser.add_argument("--name", default="0", help="version that the weights will carry")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")
     parser.add_argument("--threads", type=int, help="CPU threads; fixed, it makes training repeatable to the bit")
     parser.add_argument("--checkpoint-seconds", type=float, default=Plan.checkpoint_s, help="how much a kill may lose at most")
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         evaluate_s=arguments.evaluate_seconds,
         patience=arguments.patience,
     )
-    network, recipe = None, Recipe(network="direct-3d" if arguments.control else "cmdiff-3d")
+    network, recipe = None, Recipe(version=arguments.name, network="direct-3d" if arguments.control else "cmdiff-3d")
     if arguments.no_attention:
         recipe = recipe.but(attention_scales=())
     if arguments.start:
@@ -184,6 +185,7 @@ class Training:
             tell(f"stopped at step {self.step}; the same command goes on from here")
             raise
         self.save()
+        self.finish()
 
     def one_step(self) -> float:
         """One optimiser step; everything random in it is keyed by the seed and the step's number."""
@@ -257,6 +259,18 @@ class Training:
             self.best = score
             save_weights(self.out / "weights.safetensors", network, recipe)
         save_weights(self.out / "latest.safetensors", network, recipe)
+
+    def finish(self) -> None:
+        """What is chosen on the tuning studies (steps, samples, averaging, temperatures, smallest volumes) joins the weights."""
+        from cmdiff_dicom.research.calibrate import calibrated
+        from cmdiff_dicom.segment.weights import load_weights, save_weights
+
+        path = self.out / "weights.safetensors"
+        if not self.tune or not path.exists():
+            return
+        network, recipe, _ = load_weights(path)
+        recipe = calibrated(network.to(self.device), recipe, self.tune, self.device, self.plan.half, tell)
+        tell(f"{path} has sha256 {save_weights(path, network, recipe)}")
 
     # --- the checkpoint ---------------------------------------------------------------------
 

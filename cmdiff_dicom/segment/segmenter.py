@@ -58,8 +58,11 @@ class Segmenter:
 
     @property
     def device_name(self) -> str:
-        """What `check` and reports call the device."""
-        return torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "cpu"
+        """What `check` and reports call the device; results are the same to the bit only where all of it is the same."""
+        precision = "bfloat16" if self.half else "float32"
+        if self.device.startswith("cuda"):
+            return f"{torch.cuda.get_device_name(self.device)}, {precision}"
+        return f"cpu, {torch.get_num_threads()} threads, {precision}"
 
     def with_recipe(self, recipe: Recipe) -> Segmenter:
         """The same network used otherwise, for measuring what a stage brings."""
