@@ -261,7 +261,7 @@ class Training:
         save_weights(self.out / "latest.safetensors", network, recipe)
 
     def finish(self) -> None:
-        """What is chosen on the tuning studies (steps, samples, averaging, temperatures, smallest volumes) joins the weights."""
+        """What is chosen on the tuning studies joins the weights: steps, samples, averaging, temperatures, rules."""
         from cmdiff_dicom.research.calibrate import calibrated
         from cmdiff_dicom.segment.weights import load_weights, save_weights
 
