@@ -46,20 +46,15 @@ def check_everything(settings: Settings) -> tuple[Finding, ...]:
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """A table for people."""
+    """A line for each finding and, under it, what to mend."""
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "what", "found", "what to mend"):
-        table.add_column(heading, overflow="fold")
+    console = Console(highlight=False, soft_wrap=True)
     for finding in findings:
-        colour = COLOURS[finding.level]
-        table.add_row(
-            f"[{colour}]{finding.level}[/{colour}]", escape(finding.about), escape(finding.found), escape(finding.advice)
-        )
-    Console(highlight=False).print(table)
+        console.print(Text(f"{finding.level:5}", COLOURS[finding.level]), Text(f"{finding.about}: {finding.found}"), sep="")
+        if finding.advice:
+            console.print(Text(f"     -> {finding.advice}"))
 
 
 def _asked(question: Callable[[Settings], Iterable[Finding]], settings: Settings) -> Iterator[Finding]:
@@ -153,8 +148,9 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     from cmdiff_dicom.dispatch import DELIVER_QUEUE, SEGMENT_QUEUE, Doorbell, make_ringing_app
 
     own = settings.state / "redis" / "redis.sock"
-    url = f"redis+socket://{own}?virtual_host=0" if own.is_socket() else settings.queue.url
-    where = "that of `cmdiff-dicom run`" if own.is_socket() else _without_password(url)
+    is_own = "url" not in settings.queue.model_fields_set and own.is_socket()
+    url = f"redis+socket://{own.absolute()}?virtual_host=0" if is_own else settings.queue.url
+    where = "that of `cmdiff-dicom run`" if is_own else _without_password(url)
     bell = Doorbell(make_ringing_app(url))
     try:
         waiting = {queue: bell.waiting(queue) for queue in (SEGMENT_QUEUE, DELIVER_QUEUE)}

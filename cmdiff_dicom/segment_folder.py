@@ -64,13 +64,13 @@ def segment_folder(folder: Path, output: Path, settings: SegmentSettings, min_sl
     started = time.monotonic()
     memory = Memory()
     instances, problems = _read(folder, memory)
-    segmenter = load_segmenter(settings.weights_path, settings.device, settings.threads)
     choice = choose_stacks(instances, min_slices)
     summary: dict[str, Any] = {"version": __version__, "problems": problems, **_choice_summary(choice)}
     output.mkdir(parents=True, exist_ok=True)
+    if choice.refusal:
+        return _ended(output, summary, NOT_ANALYSED, "not analysed", choice.refusal)
+    segmenter = load_segmenter(settings.weights_path, settings.device, settings.threads)
     try:
-        if choice.refusal:
-            return _ended(output, summary, NOT_ANALYSED, "not analysed", choice.refusal)
         study = assemble_study(choice, memory.read)
         summary["seconds"] = {"read and assemble": time.monotonic() - started}
         analysis = analyse(study.volumes, study.reference, segmenter)
@@ -81,7 +81,7 @@ def segment_folder(folder: Path, output: Path, settings: SegmentSettings, min_sl
     if analysis.label_map.is_empty:
         return _ended(output, summary, NO_TUMOUR, "no tumour found", "")
     key = job_key(choice, segmenter.model.weights_sha256, __version__)
-    _write_result(output, study, analysis, memory, key, _newest(folder))
+    _write_result(output, study, analysis, memory, key, _newest(folder, output))
     summary["seconds"]["in all"] = time.monotonic() - started
     return _ended(output, summary, SEGMENTED, "segmented", "")
 
@@ -162,13 +162,15 @@ def _ended(output: Path, summary: dict[str, Any], status: int, outcome: str, rea
         for name in ("segmentation.dcm", "overlay.png"):
             (output / name).unlink(missing_ok=True)
     lines = [f"{outcome}: {reason}" if reason else outcome]
-    lines += [f"  {name}: {ml:.1f} ml" for name, ml in summary.get("volumes_ml", {}).items()]
+    lines += [f"  {name}: {ml:.1f} ml" for name, ml in summary.get("volumes_ml", {}).items() if ml]
     lines += [f"  {name}: {found['why']}" for name, found in summary["sequences"].items()]
     written = ("segmentation.dcm", "overlay.png", "summary.json") if status == SEGMENTED else ("summary.json",)
     lines.append(f"  in {output}: {', '.join(written)}")
     return Outcome(status, "\n".join(lines))
 
 
-def _newest(folder: Path) -> datetime:
-    """When the folder's newest file was written, in UTC to the second."""
-    return datetime.fromtimestamp(int(max(file.stat().st_mtime for file in folder.rglob("*") if file.is_file())), UTC)
+def _newest(folder: Path, output: Path) -> datetime:
+    """When the folder's newest file was written, in UTC to the second; what we wrote ourselves does not count."""
+    ours = output.resolve()
+    files = (file for file in folder.resolve().rglob("*") if file.is_file() and ours not in file.parents)
+    return datetime.fromtimestamp(int(max(file.stat().st_mtime for file in files)), UTC)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -207,7 +208,8 @@ def working(
 
     open_the_ledger(settings).close()  # a fault of the settings is told once and here, not by each child
     environment = os.environ | {"CMDIFF_QUEUE__URL": settings.queue.url}  # the one thing that only `run` knows
-    supervisor = Supervisor({queue: child_command(queue, settings_path) for queue in queues}, options={"env": environment})
+    options = {"env": environment, "stdout": subprocess.DEVNULL}  # what Celery says when it stops; our log goes to stderr
+    supervisor = Supervisor({queue: child_command(queue, settings_path) for queue in queues}, options=options)
     supervisor.tick()
     try:
         yield supervisor

@@ -1,0 +1,206 @@
+"""The command line: teaches, tells faults in one message, and keeps its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cmdiff_dicom.cli import main
+from cmdiff_dicom.ledger import open_ledger
+from cmdiff_dicom.phantom.mri import StudyHeader, write_series
+from cmdiff_dicom.records import Blob, ReceivedInstance, Sequence
+from tests.support.small_node import small_series
+
+COMMANDS = ("run", "listen", "dispatch", "worker", "segment", "check", "explain", "demo", "train", "evaluate", "ablate")
+VERBS = ("list", "show", "retry")
+STUDY = StudyHeader.of_seed(5)
+
+
+def told(capsys, *arguments):
+    """(exit status, stdout, stderr) of one command."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        status = ended.code
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.fixture
+def settings_file(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text(f'state = "{tmp_path / "state"}"\n[spool]\nlow_water_gb = 0\nfloor_gb = 0\n')
+    return path
+
+
+@pytest.fixture
+def ledger(settings_file, tmp_path):
+    (tmp_path / "state").mkdir()
+    return open_ledger(f"sqlite:///{tmp_path / 'state' / 'ledger.sqlite'}")
+
+
+def a_job(ledger, study_uid="1.2.3", accession_number="ACC7", refusal=""):
+    blob = Blob(f"{abs(hash(study_uid)):064d}", 1)
+    ledger.record_instance(ReceivedInstance(study_uid, "1", "1", "1.2", "1.2", blob, datetime.now(UTC), accession_number=accession_number))
+    return ledger.settle(study_uid, 1, blob.sha256, {}, "quiet for 60 s", refusal)
+
+
+# --- help and faults ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"jobs {verb}" for verb in VERBS)])
+def test_every_command_teaches_by_an_example(capsys, command):
+    status, out, _ = told(capsys, *command.split(), "--help")
+    assert status == 0
+    assert f"Example:\n  cmdiff-dicom {command}" in out
+
+
+def test_the_first_help_names_every_command_and_the_exit_codes(capsys):
+    status, out, _ = told(capsys, "--help")
+    assert status == 0
+    assert all(f"\n    {command}" in out for command in (*COMMANDS, "jobs"))
+    assert "3 not analysed, 4 no tumour found" in out
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], [], ["segment"], ["jobs"], ["jobs", "show"], ["worker", "--nonsense"]])
+def test_a_wrong_command_line_is_2_and_shows_the_usage(capsys, arguments):
+    status, _, err = told(capsys, *arguments)
+    assert status == 2
+    assert err.startswith("usage: cmdiff-dicom")
+
+
+def test_all_faults_of_the_settings_are_told_at_once_and_without_a_traceback(capsys, tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_text('[listen]\nport = 99999\nae_title = "much too long for an AE title"\n[nonsense]\n')
+    for command in ("check", "listen", "worker", "run", "dispatch"):
+        status, _, err = told(capsys, command, "--settings", path)
+        assert status == 1
+        assert all(word in err for word in ("listen.port", "listen.ae_title", "nonsense"))
+        assert "Traceback" not in err
+
+
+def test_a_queue_that_is_none_is_told(capsys, settings_file):
+    status, _, err = told(capsys, "worker", "--queues", "paint", "--settings", settings_file)
+    assert (status, "segment or deliver" in err) == (1, True)
+
+
+def test_a_ledger_of_no_kind_is_told(capsys, tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text(f'state = "{tmp_path}"\n[ledger]\nurl = "nonsense://x"\n')
+    status, _, err = told(capsys, "worker", "--settings", path)
+    assert (status, "[ledger] url" in err) == (1, True)
+
+
+# --- folders ------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_not_there_or_holds_no_dicom_is_told(capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "letter.txt").write_text("Dear colleague")
+    for name, words in (("none", "no such folder"), ("empty", "no DICOM"), ("texts", "no DICOM")):
+        for command in (["explain"], ["segment", "--output", tmp_path / "out"]):
+            status, _, err = told(capsys, *command, tmp_path / name)
+            assert status == 1
+            assert words in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_studies_in_one_folder_are_told_and_explained_one_after_the_other(capsys, tmp_path):
+    for seed in (1, 2):
+        for series in small_series(StudyHeader.of_seed(seed), [Sequence.T2F]):
+            write_series(series, tmp_path / "in" / str(seed))
+    status, _, err = told(capsys, "segment", tmp_path / "in", "--output", tmp_path / "out")
+    assert (status, "found 2 studies" in err) == (1, True)
+    status, out, _ = told(capsys, "explain", tmp_path / "in")
+    assert (status, out.count("FLAIR (reference)")) == (0, 2)
+
+
+def test_a_study_that_cannot_be_analysed_ends_as_3_with_its_reason_and_a_summary(capsys, tmp_path):
+    for series in small_series(STUDY, [Sequence.T1N]):
+        write_series(series, tmp_path / "in")
+    status, out, _ = told(capsys, "segment", tmp_path / "in", "--output", tmp_path / "out")
+    assert status == 3
+    assert "not analysed: NoUsableSequence" in out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["outcome"] == "not analysed" and summary["reason"].startswith("NoUsableSequence")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["summary.json"]
+
+
+def test_two_patients_in_one_study_end_as_3(capsys, tmp_path):
+    for series in small_series(STUDY, [Sequence.T2F]):
+        write_series(series, tmp_path / "in" / "one")
+    for series in small_series(STUDY, [Sequence.T2W], PatientID="ANOTHER"):
+        write_series(series, tmp_path / "in" / "other")
+    status, out, _ = told(capsys, "segment", tmp_path / "in", "--output", tmp_path / "out")
+    assert status == 3
+    assert "TwoPatients" in out and "ANOTHER" not in out
+
+
+def test_explain_says_what_serves_as_what_and_why_under_a_bare_locale(tmp_path):
+    folder = tmp_path / "Kopf-ä-頭"
+    for series in small_series(STUDY):
+        write_series(series, folder / series[0].SeriesInstanceUID)
+    (folder / "notes.txt").write_text("no DICOM")
+    command = [sys.executable, "-m", "cmdiff_dicom.cli", "explain", str(folder)]
+    environment = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+    explained = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2], encoding="utf-8")
+    assert explained.returncode == 0, explained.stderr
+    assert all(name in explained.stdout for name in ("T1 ", "T1c (reference)", "T2 ", "FLAIR ", "1 file(s) not DICOM"))
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+def test_without_a_study_the_list_says_so(capsys, settings_file, ledger):
+    assert told(capsys, "jobs", "list", "--settings", settings_file)[:2] == (0, "No study has arrived yet.\n")
+
+
+def test_the_list_shows_study_accession_number_state_and_reason(capsys, settings_file, ledger):
+    a_job(ledger)
+    a_job(ledger, "4.5.6", "ACC8", refusal="NoUsableSequence: neither FLAIR nor T2")
+    status, out, _ = told(capsys, "jobs", "list", "--settings", settings_file, "--json")
+    found = {job["study_uid"]: job for job in json.loads(out)["jobs"]}
+    assert status == 0
+    assert (found["1.2.3"]["accession_number"], found["1.2.3"]["state"]) == ("ACC7", "settled")
+    assert (found["4.5.6"]["state"], found["4.5.6"]["reason"]) == ("refused", "NoUsableSequence: neither FLAIR nor T2")
+    _, table, _ = told(capsys, "jobs", "list", "--settings", settings_file)
+    assert all(word in table for word in ("ACC7", "1.2.3", "ACC8", "settled", "refused"))
+
+
+def test_a_study_that_is_still_arriving_is_listed_too(capsys, settings_file, ledger):
+    ledger.record_instance(ReceivedInstance("7.7.7", "1", "1", "1.2", "1.2", Blob("0" * 64, 1), datetime.now(UTC), accession_number="ACC9"))
+    _, out, _ = told(capsys, "jobs", "list", "--settings", settings_file)
+    assert "7.7.7" in out and "ACC9" in out
+
+
+@pytest.mark.parametrize("query", ["1.2.3", "ACC7", "key"])
+def test_one_study_is_found_by_uid_accession_number_or_key(capsys, settings_file, ledger, query):
+    job = a_job(ledger)
+    status, out, _ = told(capsys, "jobs", "show", job.key[:8] if query == "key" else query, "--settings", settings_file)
+    assert status == 0
+    assert all(word in out for word in ("1.2.3", "ACC7", "quiet for 60 s", "History"))
+
+
+def test_what_nobody_knows_is_told(capsys, settings_file, ledger):
+    for verb in ("show", "retry"):
+        status, _, err = told(capsys, "jobs", verb, "9.9", "--settings", settings_file)
+        assert (status, "no job of '9.9'" in err) == (1, True)
+
+
+def test_a_refused_job_is_retried_and_a_waiting_one_is_not(capsys, settings_file, ledger):
+    job = a_job(ledger, refusal="NoUsableSequence: neither FLAIR nor T2")
+    status, out, _ = told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file)
+    assert (status, "waits again" in out) == (0, True)
+    assert ledger.job(job.key).state.value == "settled"
+    assert told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file)[0] == 1
+
+
+def test_names_with_brackets_are_shown_as_they_are(capsys, settings_file, ledger):
+    a_job(ledger, accession_number="[red]A[/red]")
+    assert "[red]A[/red]" in told(capsys, "jobs", "show", "1.2.3", "--settings", settings_file)[1]
