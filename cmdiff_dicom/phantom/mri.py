@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmdiff_dicom.geometry import Geometry, Volume
+from cmdiff_dicom.phantom.scanners import SIEMENS, physics_of
 from cmdiff_dicom.records import Sequence
 
 if TYPE_CHECKING:
@@ -52,83 +53,6 @@ def uid_of(*parts: str) -> str:
     return f"2.25.{int(hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32], 16)}"
 
 
-# --- physics of each contrast, by vendor -------------------------------------------------------
-
-_SIEMENS: dict[Sequence, dict[str, Any]] = {
-    Sequence.T1N: {
-        "SeriesDescription": "t1_mprage_p2_iso", "ScanningSequence": ["GR", "IR"], "SequenceVariant": ["SK", "SP", "MP"],
-        "ScanOptions": "IR", "SequenceName": "*tfl3d1_16ns", "MRAcquisitionType": "3D", "RepetitionTime": 2300,
-        "EchoTime": 2.98, "InversionTime": 900,
-        "EchoTrainLength": 1, "FlipAngle": 9, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
-    },
-    Sequence.T2W: {
-        "SeriesDescription": "t2_tse_tra_p2", "ScanningSequence": "SE", "SequenceVariant": ["SK", "SP", "OSP"],
-        "ScanOptions": "", "SequenceName": "*tse2d1_17", "MRAcquisitionType": "2D", "RepetitionTime": 5200, "EchoTime": 96,
-        "EchoTrainLength": 17, "FlipAngle": 150, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
-    },
-    Sequence.T2F: {
-        "SeriesDescription": "t2_tirm_tra_dark-fluid", "ScanningSequence": ["SE", "IR"],
-        "SequenceVariant": ["SK", "SP", "MP", "OSP"], "ScanOptions": "IR",
-        "SequenceName": "*tir2d1rs16", "MRAcquisitionType": "2D", "RepetitionTime": 9000,
-        "EchoTime": 99,
-        "InversionTime": 2500, "EchoTrainLength": 16, "FlipAngle": 150, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
-    },
-}  # fmt: skip
-_GE: dict[Sequence, dict[str, Any]] = {
-    Sequence.T1N: {
-        "SeriesDescription": "3D T1 BRAVO", "ScanningSequence": "GR", "SequenceVariant": ["SS", "SP", "SK"],
-        "ScanOptions": ["FAST_GEMS", "EDR_GEMS"], "SequenceName": "BRAVO", "MRAcquisitionType": "3D", "RepetitionTime": 8.2,
-        "EchoTime": 3.2, "InversionTime": 450, "EchoTrainLength": 1, "FlipAngle": 12,
-        "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
-    },
-    Sequence.T2W: {
-        "SeriesDescription": "Ax T2 PROPELLER", "ScanningSequence": "SE", "SequenceVariant": "SK", "ScanOptions": "NPW",
-        "SequenceName": "fse-xl", "MRAcquisitionType": "2D", "RepetitionTime": 4800, "EchoTime": 102, "InversionTime": 0,
-        "EchoTrainLength": 24, "FlipAngle": 142, "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
-    },
-    Sequence.T2F: {
-        "SeriesDescription": "Ax T2 FLAIR", "ScanningSequence": ["SE", "IR"], "SequenceVariant": "SK", "ScanOptions": "NPW",
-        "SequenceName": "fse-xl", "MRAcquisitionType": "2D", "RepetitionTime": 9002, "EchoTime": 120, "InversionTime": 2400,
-        "EchoTrainLength": 21, "FlipAngle": 160, "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
-    },
-}  # fmt: skip
-_PHILIPS: dict[Sequence, dict[str, Any]] = {
-    Sequence.T1N: {
-        "SeriesDescription": "sT1W_3D_TFE", "ScanningSequence": "GR", "SequenceVariant": "MP", "ScanOptions": "OTHER",
-        "SequenceName": "T1TFE", "MRAcquisitionType": "3D", "RepetitionTime": 8.1, "EchoTime": 3.7,
-        "EchoTrainLength": 225, "FlipAngle": 8, "ImageType": ["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"],
-    },
-    Sequence.T2W: {
-        "SeriesDescription": "T2W_TSE", "ScanningSequence": "SE", "SequenceVariant": "SK", "ScanOptions": "OTHER",
-        "SequenceName": "TSE", "MRAcquisitionType": "2D", "RepetitionTime": 3000, "EchoTime": 80,
-        "EchoTrainLength": 15, "FlipAngle": 90, "ImageType": ["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"],
-    },
-    Sequence.T2F: {
-        "SeriesDescription": "FLAIR_longTR", "ScanningSequence": "IR", "SequenceVariant": "SK", "ScanOptions": "OTHER",
-        "SequenceName": "TIR", "MRAcquisitionType": "2D", "RepetitionTime": 11000, "EchoTime": 125,
-        "EchoTrainLength": 27, "FlipAngle": 90, "ImageType": ["ORIGINAL", "PRIMARY", "M_IR", "M", "IR"],
-    },
-}  # fmt: skip
-VENDORS: Mapping[str, dict[Sequence, dict[str, Any]]] = {
-    "SIEMENS": _SIEMENS,
-    "GE MEDICAL SYSTEMS": _GE,
-    "Philips Medical Systems": _PHILIPS,
-}
-"""Manufacturer -> what its scanners write; Philips names neither the inversion time nor the agent."""
-
-
-def physics_of(sequence: Sequence, vendor: str = "SIEMENS") -> dict[str, Any]:
-    """The header attributes that make a series of this contrast recognisable."""
-    table = VENDORS[vendor]
-    if sequence is not Sequence.T1C:
-        return dict(table[sequence])
-    after = dict(table[Sequence.T1N])
-    after["SeriesDescription"] += " +C"
-    if vendor != "Philips Medical Systems":
-        after |= {"ContrastBolusAgent": "Gadobutrol", "ContrastBolusVolume": 7.5, "ContrastBolusStartTime": "102000"}
-    return after
-
-
 # --- one series --------------------------------------------------------------------------------
 
 
@@ -138,7 +62,7 @@ def series_from_volume(
     study: StudyHeader,
     *,
     number: int = 1,
-    vendor: str = "SIEMENS",
+    vendor: str = SIEMENS,
     is_reversed: bool = False,
     rescale_per_slice: bool = False,
     slice_thickness_mm: float | None = None,
@@ -339,7 +263,7 @@ def grid_of(
     return Geometry((shape[0], shape[1], shape[2]), affine, frame_of_reference_uid)
 
 
-def write_study(folder: Path, seed: int, *, tumour: bool = True, vendor: str = "SIEMENS", coarse: float = 1.0) -> PhantomStudy:
+def write_study(folder: Path, seed: int, *, tumour: bool = True, vendor: str = SIEMENS, coarse: float = 1.0) -> PhantomStudy:
     """The phantom patient of `seed` as four series below `folder`, one folder each, and the truth about its tumour.
 
     `coarse` enlarges voxels within the slices (and the head's own), for tests that need no detail.
