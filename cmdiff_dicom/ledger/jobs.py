@@ -182,9 +182,10 @@ class JobVerbs(Verbs):
 
     @writes
     def retry(self, connection: Connection, key: str) -> bool:
-        """A failed or refused job waits again with all counts at zero; so do the failed deliveries of its result.
+        """A failed or refused job waits again with all counts at zero; so do the deliveries of its result that ended badly.
 
-        False where there is nothing to retry, a newer revision has taken its place, or the study's pixels are purged.
+        Those are the failed ones, and the sent ones that nobody committed to. False where there is nothing to retry, a
+        newer revision has taken the job's place, or the study's pixels are purged.
         """
         job = _job(connection, key)
         if job is None:
@@ -196,8 +197,9 @@ class JobVerbs(Verbs):
         afresh: dict[str, Any] = {"reason": "", "attempts": 0, "lost_leases": 0, "rings": 0}
         moved = _move(connection, key, JobEvent.RETRY, owner="", **afresh)
         afresh |= {"state": DeliveryState.PENDING, "final": False, "resends": 0, "updated_at": datetime.now(UTC)}
-        failed = and_(deliveries.c.key == key, deliveries.c.state == DeliveryState.FAILED)
-        resent = connection.execute(update(deliveries).where(failed).values(afresh)).rowcount
+        uncommitted = and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.final, deliveries.c.reason != "")
+        ended_badly = or_(deliveries.c.state == DeliveryState.FAILED, uncommitted)
+        resent = connection.execute(update(deliveries).where(deliveries.c.key == key, ended_badly).values(afresh)).rowcount
         if resent:
             record_event(connection, job.study_uid, "delivery retried", f"{resent} deliveries", key)
         return moved or resent > 0
@@ -265,7 +267,7 @@ def _supersede(connection: Connection, key: str, by_revision: int) -> None:
 
 
 def _jobs_in(connection: Connection, state: JobState) -> tuple[Job, ...]:
-    rows = connection.execute(select(jobs).where(jobs.c.state == state.value).order_by(jobs.c.created_at, jobs.c.key))
+    rows = connection.execute(select(jobs).where(jobs.c.state == state).order_by(jobs.c.created_at, jobs.c.key))
     return tuple(_job_of(row) for row in rows.mappings())
 
 

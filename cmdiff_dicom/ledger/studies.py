@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -17,9 +18,14 @@ from cmdiff_dicom.ledger.schema import associations, deliveries, instances, jobs
 from cmdiff_dicom.ledger.states import Association, DeliveryState, Event, JobState, StudyActivity
 from cmdiff_dicom.records import Blob, ReceivedInstance
 
+NOTE_AGAIN_S = 10.0
+
 
 class StudyVerbs(Recording):
     """Instances arrive, are looked at, and are forgotten when nobody needs their pixels any more."""
+
+    _last_caller: tuple[str, str] | None = None
+    _noted_at = 0.0
 
     @reads
     def instances(self, connection: Connection, study_uid: str) -> tuple[ReceivedInstance, ...]:
@@ -79,9 +85,19 @@ class StudyVerbs(Recording):
         """The study's history, the oldest first."""
         return history_of(connection, study_uid)
 
+    def note_association(self, calling_ae: str, peer: str) -> None:
+        """`last_association` tells of this peer; for people who ask whether anybody ever reached us.
+
+        A peer that sends each image on an association of its own is noted only now and then: a note is a wait for the disk.
+        """
+        now, caller = time.monotonic(), (calling_ae, peer)
+        if caller == self._last_caller and now - self._noted_at < NOTE_AGAIN_S:
+            return
+        self._write_association(calling_ae, peer)
+        self._last_caller, self._noted_at = caller, now
+
     @writes
-    def note_association(self, connection: Connection, calling_ae: str, peer: str) -> None:
-        """`last_association` tells of this peer; for people who ask whether anybody ever reached us."""
+    def _write_association(self, connection: Connection, calling_ae: str, peer: str) -> None:
         seen = {"peer": peer, "at": datetime.now(UTC)}
         insertion = insert_into(connection.dialect.name, associations).values(calling_ae=calling_ae, **seen)
         connection.execute(insertion.on_conflict_do_update(index_elements=["calling_ae"], set_=seen))

@@ -273,6 +273,18 @@ def test_a_retry_of_a_result_sends_what_failed_and_leaves_what_arrived(ledger):
     assert ledger.delivery(folder.id).state is DeliveryState.SENT
 
 
+def test_a_retry_sends_again_what_nobody_committed_to_but_not_what_needs_no_commitment(ledger):
+    segmented(ledger, destinations=("PACS", "archive", "folder"))
+    pacs, archive, folder = ledger.deliveries(KEY)
+    for one, final in ((pacs, False), (archive, False), (folder, True)):
+        ledger.claim_delivery(one.id, "sender")
+        ledger.mark_sent(one.id, "sender", 0, None if final else f"2.25.{one.id}", final=final)
+    ledger.commitment_refused(pacs.id, "no commitment report")
+    assert ledger.retry(KEY)
+    assert [one.destination for one in ledger.pending_deliveries()] == ["PACS"]
+    assert [one.destination for one in ledger.awaiting_commitment()] == ["archive"]
+
+
 def test_nothing_is_retried_that_runs_is_done_or_was_superseded(ledger):
     settled(ledger)
     assert not ledger.retry(KEY)

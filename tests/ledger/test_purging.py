@@ -6,7 +6,7 @@ import pytest
 
 from cmdiff_dicom.ledger import Arrival, JobState
 from cmdiff_dicom.records import CommitmentReport
-from tests.support.ledgers import KEY, NOON, OTHER_KEY, STUDY, delivery, instance, segmented, sent, settled
+from tests.support.ledgers import KEY, OTHER_KEY, STUDY, delivery, instance, segmented, sent, settled
 
 LATER = datetime.now(UTC) + timedelta(days=30)
 
@@ -138,13 +138,3 @@ def test_every_blob_that_an_instance_needs_is_known_with_its_size(ledger):
     for number in (1, 2):
         ledger.record_instance(instance(number))
     assert {*ledger.blobs()} == {instance(1).blob, instance(2).blob}
-
-
-def test_the_last_peer_that_called_is_known(ledger):
-    assert ledger.last_association() is None
-    ledger.note_association("SCANNER", "10.0.0.7")
-    ledger.note_association("PACS", "10.0.0.8")
-    ledger.note_association("SCANNER", "10.0.0.9")
-    last = ledger.last_association()
-    assert (last.calling_ae, last.peer) == ("SCANNER", "10.0.0.9")
-    assert last.at > NOON.replace(year=2000)
