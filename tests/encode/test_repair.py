@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from cmdiff_dicom.encode import encode_seg
 from cmdiff_dicom.encode.repair import decimals
@@ -108,6 +110,26 @@ def test_latin_1_bytes_without_a_declared_character_set_survive():
 def test_a_sex_that_is_no_enumerated_value_is_copied_unchanged():
     geometry = grid()
     assert encoded(series(geometry, PatientSex="W"), geometry).PatientSex == "W"
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_sequences_and_numbers_survive_from_other_transfer_syntaxes(syntax):
+    geometry = grid()
+    other = Dataset()
+    other.PatientID, other.TypeOfPatientID = "OTHER", "TEXT"
+    referenced = Dataset()
+    referenced.ReferencedSOPClassUID, referenced.ReferencedSOPInstanceUID = "1.2.840.10008.3.1.2.3.1", "1.2.3.4"
+    plain = series(geometry, OtherPatientIDsSequence=[other], ReferencedStudySequence=[referenced], PatientWeight="71.5")
+    seg = encoded([reread(source, syntax) for source in plain], geometry)
+    assert seg.OtherPatientIDsSequence[0].PatientID == "OTHER"
+    assert seg.ReferencedStudySequence[0].ReferencedSOPInstanceUID == "1.2.3.4"
+    assert seg.PatientWeight == 71.5
+    assert (seg.Rows, seg.Columns) == geometry.shape[1:]
+
+
+def test_an_empty_optional_sequence_is_left_out():
+    geometry = grid()
+    assert "ProcedureCodeSequence" not in encoded(series(geometry, ProcedureCodeSequence=[]), geometry)
 
 
 def test_identity_beyond_the_bare_minimum_is_copied():

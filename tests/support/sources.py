@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from cmdiff_dicom.geometry import Geometry
@@ -66,10 +66,10 @@ def series(geometry: Geometry, **overrides: object) -> list[Dataset]:
     return datasets
 
 
-def reread(header: Dataset) -> Dataset:
+def reread(header: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Dataset:
     """The same header after one trip through bytes."""
     header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     buffer = BytesIO()
     dcmwrite(buffer, header, enforce_file_format=True)
     buffer.seek(0)
