@@ -28,14 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a training runs. `side` is the patch in mm; the last `wide_share` of the steps use `wide_side`."""
+    """How a training runs. `side` is the patch in mm; the last `wide_share` of the training uses `wide_side`.
+
+    With `minutes` the schedule follows the clock where that is faster than the steps: the training ends well annealed
+    on a machine of any speed, but is not repeatable to the bit.
+    """
 
     steps: int = 4000
+    minutes: float = math.inf
     seed: int = 1
     rate: float = 2e-3
     warm_up: int = 100
     decay: float = 1e-4
-    ema: float = 0.998
+    ema: float = 0.995
     side: int = 96
     wide_side: int = 128
     wide_share: float = 0.15
@@ -45,13 +50,17 @@ class Plan:
     evaluate_s: float = 600.0
     patience: int = 8
 
-    def rate_at(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to a hundredth."""
-        share = min(1.0, step / max(1, self.steps))
-        return self.rate * min(1.0, (step + 1) / self.warm_up) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+    def share_at(self, step: int, seconds: float) -> float:
+        """How much of the training is done, 0 to 1."""
+        return min(1.0, max(step / max(1, self.steps), seconds / 60 / self.minutes))
 
-    def side_at(self, step: int) -> int:
-        return self.wide_side if step >= (1 - self.wide_share) * self.steps else self.side
+    def rate_at(self, step: int, seconds: float = 0.0) -> float:
+        """Linear warm-up, then a cosine down to a hundredth."""
+        fall = (1 + math.cos(math.pi * self.share_at(step, seconds))) / 2
+        return self.rate * min(1.0, (step + 1) / self.warm_up) * (0.01 + 0.99 * fall)
+
+    def side_at(self, step: int, seconds: float = 0.0) -> int:
+        return self.wide_side if self.share_at(step, seconds) >= 1 - self.wide_share else self.side
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, help="folder for checkpoint, curves and weights; resumed if it has any"
     )
     parser.add_argument("--steps", type=int, default=Plan.steps, help="optimiser steps in all; may be changed when resuming")
+    parser.add_argument(
+        "--minutes", type=float, default=Plan.minutes, help="end, annealed, after so long (not repeatable to the bit)"
+    )
     parser.add_argument("--seed", type=int, default=Plan.seed, help="of weights, order, augmentation and noise")
     parser.add_argument("--side", type=int, default=Plan.side, help="side of a training patch in mm, a multiple of 16")
     parser.add_argument("--wide-side", type=int, default=Plan.wide_side, help="side of the wide patches at the end, in mm")
@@ -102,6 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = arguments.device if arguments.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     plan = Plan(
         steps=arguments.steps,
+        minutes=arguments.minutes,
         seed=arguments.seed,
         side=arguments.side,
         wide_side=arguments.wide_side,
@@ -166,14 +179,14 @@ class Training:
         before = self.seconds
         losses: list[float] = []
         try:
-            while self.step < self.plan.steps and self.stale < self.plan.patience:
+            while self.share < 1 and self.stale < self.plan.patience:
                 losses.append(self.one_step())
                 self.step += 1
                 now = time.monotonic()
                 self.seconds = before + now - started
                 if self.step % 25 == 0:
                     self.progress(losses[-25:], now - started)
-                last = self.step == self.plan.steps
+                last = self.share == 1
                 if last or now - evaluated > self.plan.evaluate_s:
                     self.evaluate(losses[-200:])
                     evaluated = time.monotonic()
@@ -187,6 +200,10 @@ class Training:
         self.save()
         self.finish()
 
+    @property
+    def share(self) -> float:
+        return self.plan.share_at(self.step, self.seconds)
+
     def one_step(self) -> float:
         """One optimiser step; everything random in it is keyed by the seed and the step's number."""
         import torch
@@ -196,7 +213,7 @@ class Training:
         plan = self.plan
         sample = self.sample_at(self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.rate_at(self.step)
+            group["lr"] = plan.rate_at(self.step, self.seconds)
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + self.step)
         image, regions, available = (part[None].to(self.device) for part in (sample.image, sample.regions, sample.available))
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=plan.half):
@@ -216,7 +233,7 @@ class Training:
         order = np.random.default_rng((plan.seed, 1, step // count)).permutation(count)
         partner = np.random.default_rng((plan.seed, 2, step)).integers(count)
         study = self.train[order[step % count]]
-        return self.augmenters[plan.side_at(step)].sample(study, self.train[partner], (plan.seed, 3, step))
+        return self.augmenters[plan.side_at(step, self.seconds)].sample(study, self.train[partner], (plan.seed, 3, step))
 
     def follow(self) -> None:
         """The averaged weights follow the trained ones, faster at the start."""
@@ -229,7 +246,7 @@ class Training:
 
     def progress(self, losses: list[float], elapsed: float) -> None:
         rate = elapsed / max(1, self.step - self.first)
-        left = (self.plan.steps - self.step) * rate
+        left = min((self.plan.steps - self.step) * rate, self.plan.minutes * 60 - self.seconds)
         mean = sum(losses) / len(losses)
         tell(f"step {self.step}/{self.plan.steps}  loss {mean:.4f}  {rate:.2f} s a step  {left / 60:.0f} min left")
 
@@ -244,7 +261,7 @@ class Training:
         network.eval()
         dice = tuning_dice(network, self.tune, self.recipe, self.device, self.plan.half)
         score = sum(dice.get("sampled", dice["direct"])) / 3
-        row = {"step": self.step, "seconds": round(self.seconds), "rate": self.plan.rate_at(self.step)}
+        row = {"step": self.step, "seconds": round(self.seconds), "rate": self.plan.rate_at(self.step, self.seconds)}
         row["loss"] = sum(losses) / max(1, len(losses))
         for kind, values in dice.items():
             row |= {f"{kind}_{region}": value for region, value in zip(("WT", "TC", "ET"), values, strict=True)}
@@ -254,7 +271,8 @@ class Training:
             "tuning studies: " + "  ".join(f"{kind} {' / '.join(f'{v:.3f}' for v in values)}" for kind, values in dice.items())
         )
         self.stale = 0 if score > self.best else self.stale + 1
-        recipe = self.recipe.but(training={**asdict(self.plan), "reached": self.step, "seconds": round(self.seconds)})
+        plan = {name: value for name, value in asdict(self.plan).items() if value != math.inf}
+        recipe = self.recipe.but(training={**plan, "reached": self.step, "seconds": round(self.seconds)})
         if score > self.best:
             self.best = score
             save_weights(self.out / "weights.safetensors", network, recipe)
