@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cmdiff_dicom.research.augment import TrainingStudy
+    from cmdiff_dicom.segment.inference import Prediction
     from cmdiff_dicom.segment.network import CMDiff
     from cmdiff_dicom.segment.recipe import Recipe
 
@@ -95,7 +96,8 @@ def variants(network: CMDiff, recipe: Recipe, studies: list[TrainingStudy], devi
 
     w, e = recipe.direct_weight, recipe.samples
     for steps in sorted({*STEPS, recipe.steps}):
-        said = predictions(network, studies, recipe.but(steps=steps, samples=max(SAMPLES, e)), device, half)
+        most = max(SAMPLES, e) if steps == recipe.steps else e
+        said = predictions(network, studies, recipe.but(steps=steps, samples=most), device, half)
         if steps == recipe.steps:
             fields = probabilities(said, studies, w, e)
             add(f"default: {describe(recipe)}", fields)
@@ -104,10 +106,24 @@ def variants(network: CMDiff, recipe: Recipe, studies: list[TrainingStudy], devi
                 add(f"w {weight}" + (" (direct head alone)" if weight == 1 else ""), probabilities(said, studies, weight, e))
             for samples in (1, SAMPLES):
                 add(f"E {samples}, w 0", probabilities(said, studies, 0.0, samples))
+            apart = [_dispersion(prediction, study) for prediction, study in zip(said, studies, strict=True)]
+            _tell(
+                f"error of one sample over error of the mean of {most}: {np.mean(apart):.3f}, {2 / (1 + 1 / most):.2f} if exact"
+            )
         add(f"S {steps}, E {e}, w 0", probabilities(said, studies, 0.0, e))
     renoised = predictions(network, studies, recipe.but(sampler="renoise", steps=2), device, half)
     add(f"S 2, E {e}, w 0, renoise", probabilities(renoised, studies, 0.0, e))
     return rows
+
+
+def _dispersion(prediction: Prediction, study: TrainingStudy) -> float:
+    import torch
+
+    from cmdiff_dicom.restore import regions_from_labels
+    from cmdiff_dicom.segment.uncertainty import dispersion
+
+    assert prediction.sampled is not None
+    return dispersion(prediction.sampled, torch.from_numpy(regions_from_labels(study.labels)).float())
 
 
 def control_rows(
