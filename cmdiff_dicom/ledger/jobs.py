@@ -54,27 +54,9 @@ class JobVerbs(Verbs):
                 connection, study_uid, "late images", "came after the study's pixels were purged; nothing was made of them"
             )
             return None
-        revision = len(older) + 1
         for former in older:
-            _supersede(connection, former, revision)
-        now = datetime.now(UTC)
-        state = JobState.REFUSED if refusal else JobState.SETTLED
-        connection.execute(
-            insert(jobs).values(
-                key=key,
-                study_uid=study_uid,
-                accession_number=study["accession_number"],
-                revision=revision,
-                state=state,
-                reason=refusal,
-                plan=dict(plan),
-                evidence=evidence,
-                created_at=now,
-                updated_at=now,
-            )
-        )
-        connection.execute(update(studies).where(studies.c.study_uid == study_uid).values(is_forgotten=False))
-        record_event(connection, study_uid, state.value, refusal or evidence, key)
+            _supersede(connection, former, len(older) + 1)
+        _add_job(connection, study, key, len(older) + 1, plan, evidence, refusal)
         return _job(connection, key)
 
     @reads
@@ -232,6 +214,25 @@ def lock_study(connection: Connection, study_uid: str) -> RowMapping | None:
 def newest_key_of(connection: Connection, study_uid: str) -> str | None:
     newest = select(jobs.c.key).where(jobs.c.study_uid == study_uid).order_by(jobs.c.revision.desc()).limit(1)
     return connection.scalar(newest)
+
+
+def _add_job(
+    connection: Connection, study: RowMapping, key: str, revision: int, plan: Mapping[str, Any], evidence: str, refusal: str
+) -> None:
+    now, state = datetime.now(UTC), JobState.REFUSED if refusal else JobState.SETTLED
+    identity = {
+        "key": key,
+        "study_uid": study["study_uid"],
+        "accession_number": study["accession_number"],
+        "revision": revision,
+    }
+    verdict = {"state": state, "reason": refusal, "plan": dict(plan), "evidence": evidence}
+    connection.execute(insert(jobs).values(**identity, **verdict, created_at=now, updated_at=now))
+    connection.execute(update(studies).where(studies.c.study_uid == study["study_uid"]).values(is_forgotten=False))
+    record_event(connection, study["study_uid"], state.value, refusal or evidence, key)
+    if study["conflicts"]:
+        text = f"{study['conflicts']} came again under their UID with other bytes or in another series; all are kept"
+        record_event(connection, study["study_uid"], "conflicting instances", text, key)
 
 
 def _move(

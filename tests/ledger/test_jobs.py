@@ -90,6 +90,14 @@ def test_an_unknown_study_cannot_be_settled(ledger):
     assert ledger.settle("1.2.3", 0, KEY, {}, "quiet") is None
 
 
+def test_conflicting_instances_are_told_in_the_history_of_the_job_that_was_made_of_them(ledger):
+    ledger.record_instance(instance(1, content="one"))
+    ledger.record_instance(instance(1, content="other"))
+    settled(ledger, number=2)
+    told = [event for event in ledger.events(STUDY) if event.what == "conflicting instances"]
+    assert [(event.key, event.detail.split()[0]) for event in told] == [(KEY, "1")]
+
+
 def test_two_dispatchers_that_settle_at_once_make_one_job(ledger):
     ledger.record_instance(instance())
     with ThreadPoolExecutor(2) as pool:
