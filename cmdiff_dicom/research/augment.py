@@ -47,13 +47,16 @@ class Sample:
 
 
 def tumour_depth(labels: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """Signed distance to the tumour's surface in voxels, negative inside, clipped to +-60."""
+    """Signed distance to the tumour's surface in voxels, negative inside, clipped to +-40."""
     tumour = labels > 0
     if not tumour.any():
-        return np.full(labels.shape, 60, dtype=np.int8)
-    outside = ndimage.distance_transform_edt(~tumour)
-    inside = ndimage.distance_transform_edt(tumour)
-    return np.asarray(np.clip(outside - inside, -60, 60).astype(np.int8))
+        return np.full(labels.shape, 40, dtype=np.int8)
+    box = tuple(slice(max(0, side.start - 40), side.stop + 40) for side in ndimage.find_objects(tumour.astype(np.uint8))[0])
+    depth = np.full(labels.shape, 40, dtype=np.int8)
+    outside = ndimage.distance_transform_edt(~tumour[box])
+    inside = ndimage.distance_transform_edt(tumour[box])
+    depth[box] = np.clip(outside - inside, -40, 40).astype(np.int8)
+    return depth
 
 
 class Augmenter:

@@ -147,14 +147,19 @@ class Training:
         import torch
 
         from cmdiff_dicom.research.augment import Augmenter
-        from cmdiff_dicom.research.brats import split_by_patient
+        from cmdiff_dicom.research.brats import find_studies, split_by_patient
         from cmdiff_dicom.research.objective import Objective
         from cmdiff_dicom.research.studies import load_studies, volumes_ml
+        from cmdiff_dicom.segment.recipe import Recipe
         from cmdiff_dicom.segment.weights import build_network
 
         self.out, self.plan, self.device, self.objective = out, plan, device, Objective()
-        studies = load_studies(data, tell)
-        split = dict(recipe.split) or split_by_patient(volumes_ml(studies))
+        self.held = self.read_checkpoint()
+        split = dict(Recipe.from_json(self.held["recipe"]).split if self.held else recipe.split)
+        if not set(split.get("train", ())) & set(find_studies(data)):
+            split = {}
+        studies = load_studies(data, tell, {*split["train"], *split["tune"]} if split else None)
+        split = split or split_by_patient(volumes_ml(studies))
         self.train = [studies[name] for name in split["train"] if name in studies]
         self.tune = [studies[name] for name in split["tune"] if name in studies]
         if not self.train:
@@ -316,16 +321,21 @@ class Training:
             os.fsync(file.fileno())
         beside.replace(self.checkpoint)
 
-    def resume(self) -> None:
-        """Goes on from the folder's checkpoint, if there is one."""
+    def read_checkpoint(self) -> dict[str, Any]:
+        """What the folder's checkpoint holds; empty where there is none."""
         import torch
 
+        if not self.checkpoint.exists():
+            return {}
+        return dict(torch.load(self.checkpoint, map_location=self.device, weights_only=True))
+
+    def resume(self) -> None:
+        """Goes on from the folder's checkpoint, if there is one."""
         from cmdiff_dicom.segment.recipe import Recipe
 
-        self.first = 0
-        if not self.checkpoint.exists():
+        self.first, content, self.held = 0, self.held, {}
+        if not content:
             return
-        content = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         recipe = Recipe.from_json(content["recipe"])
         if recipe != self.recipe or content["seed"] != self.plan.seed:
             raise SettingsFault(

@@ -46,6 +46,5 @@ def standardise(image: Tensor, available: Tensor, brain: Tensor) -> tuple[Tensor
 
 def _percentiles(values: Tensor) -> tuple[float, float]:
     count = values.numel()
-    ordered = values.sort().values
-    low, high = (ordered[min(count - 1, max(0, round(percent / 100 * (count - 1))))] for percent in PERCENT)
+    low, high = (values.kthvalue(1 + round(percent / 100 * (count - 1))).values for percent in PERCENT)
     return float(low), float(high)
