@@ -37,6 +37,8 @@ GRID_TOLERANCE = 0.1
 SERIES_DESCRIPTION = "Brain tumour (CMDiff) - Research use, not for diagnosis"
 """With " rev 999" behind it still within the 64 characters of a long string (PS3.5 6.2)."""
 
+ALGORITHM_NAME = "CMDiff"
+
 FIRST_SERIES_NUMBER = 9000
 """Behind a scanner's own series in every list that sorts by number; the revision is added."""
 
@@ -127,7 +129,7 @@ def _build(
     ours = ContributingEquipment(
         manufacturer="cmdiff-dicom",
         purpose_of_reference=codes.DCM.ProcessingEquipment,
-        manufacturer_model_name="CMDiff",
+        manufacturer_model_name=ALGORITHM_NAME,
         software_versions=cmdiff_dicom.__version__,
         contribution_datetime=created_at,
         contribution_description="Brain tumour segmentation. Research use, not for diagnosis",
@@ -142,7 +144,7 @@ def _build(
         sop_instance_uid=derived_uid(key, "instance"),
         instance_number=1,
         manufacturer="cmdiff-dicom",
-        manufacturer_model_name="CMDiff",
+        manufacturer_model_name=ALGORITHM_NAME,
         software_versions=cmdiff_dicom.__version__,
         device_serial_number=label_map.model.weights_sha256[:16] or "no weights",
         content_label="BRAIN_TUMOUR",
@@ -164,7 +166,7 @@ def _segment_descriptions(numbers: dict[Label, int], model: ModelIdentity, key: 
     from pydicom.sr.codedict import codes
 
     algorithm = AlgorithmIdentificationSequence(
-        name=model.name[:64], family=codes.DCM.ArtificialIntelligence, version=algorithm_version(model)
+        name=ALGORITHM_NAME, family=codes.DCM.ArtificialIntelligence, version=algorithm_version(model)
     )
     return [
         SegmentDescription(

@@ -21,7 +21,7 @@ SAGITTAL = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
 _TILT = np.deg2rad(17.0)
 OBLIQUE = np.array([[1.0, 0, 0], [0, np.cos(_TILT), np.sin(_TILT)], [0, -np.sin(_TILT), np.cos(_TILT)]])
 
-MODEL = ModelIdentity(name="CMDiff", version="1.0.0", weights_sha256="ab" * 32)
+MODEL = ModelIdentity(name="cmdiff", version="1.0.0", weights_sha256="ab" * 32)
 
 
 def grid(shape=(7, 35, 33), directions=AXIAL, spacing_mm=(3.0, 0.9, 0.7), origin_mm=(-11.5, -13.25, 20.125)) -> Geometry:
