@@ -53,13 +53,16 @@ def show_list(settings: Settings, query: str | None, limit: int, as_json: bool) 
 def show_one(settings: Settings, query: str, as_json: bool) -> int:
     """Everything about one study: its revisions with reason and evidence, their deliveries, its history."""
     ledger = open_ledger(settings.ledger_url)
-    jobs = _found(ledger, query)
+    arriving = _arriving(ledger, query)
+    jobs = ledger.jobs(query) if arriving else _found(ledger, query)
     histories = {study_uid: ledger.events(study_uid) for study_uid in dict.fromkeys(job.study_uid for job in jobs)}
     if as_json:
         found = [_with_deliveries(job, ledger) | {"history": [asdict(e) for e in histories[job.study_uid]]} for job in jobs]
-        print(json.dumps(found, default=_plain, indent=2))
+        print(json.dumps({"arriving": [asdict(study) for study in arriving], "jobs": found}, default=_plain, indent=2))
         return 0
     console = _console()
+    if arriving:
+        _print_arriving(arriving)
     for job in jobs:
         _print_job(console, job, ledger.deliveries(job.key))
     for study_uid, events in histories.items():
@@ -71,17 +74,17 @@ def show_one(settings: Settings, query: str, as_json: bool) -> int:
 
 
 def retry(settings: Settings, query: str, as_json: bool) -> int:
-    """The newest job of what was asked for waits again; 1 where there is nothing to retry."""
+    """The newest job of each study that was asked for waits again; 1 where there is nothing to retry."""
     ledger = open_ledger(settings.ledger_url)
-    newest = max(_found(ledger, query), key=lambda job: job.revision)
-    retried = ledger.retry(newest.key)
+    newest = {job.study_uid: job for job in sorted(_found(ledger, query), key=lambda job: job.revision)}
+    retried = {job.key: ledger.retry(job.key) for job in newest.values()}
     if as_json:
-        print(json.dumps({"key": newest.key, "retried": retried}))
-    elif retried:
-        print(f"{newest.key[:KEY_DIGITS]} waits again; a worker takes it within seconds.")
-    else:
-        print(f"{newest.key[:KEY_DIGITS]} is {newest.state.value}: nothing has failed or was refused, so nothing to retry.")
-    return 0 if retried else 1
+        print(json.dumps([{"key": key, "retried": done} for key, done in retried.items()]))
+        return 0 if any(retried.values()) else 1
+    for job in newest.values():
+        nothing = f"is {job.state.value}: nothing of it has failed or was refused, so nothing to retry."
+        print(job.key[:KEY_DIGITS], "waits again; a worker takes it within seconds." if retried[job.key] else nothing)
+    return 0 if any(retried.values()) else 1
 
 
 def _found(ledger: Ledger, query: str) -> tuple[Job, ...]:
@@ -92,6 +95,11 @@ def _found(ledger: Ledger, query: str) -> tuple[Job, ...]:
             "`cmdiff-dicom jobs list` shows them, and the studies that are still arriving"
         )
     return jobs
+
+
+def _arriving(ledger: Ledger, query: str) -> tuple[StudyActivity, ...]:
+    """The studies of this UID or accession number of which images have come that nobody has looked at yet."""
+    return tuple(study for study in ledger.open_studies() if query in (study.study_uid, study.accession_number))
 
 
 def _print_arriving(studies: tuple[StudyActivity, ...]) -> None:

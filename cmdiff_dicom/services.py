@@ -23,9 +23,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cmdiff_dicom import __version__
-from cmdiff_dicom.errors import CmdiffError, SettingsFault
+from cmdiff_dicom.errors import Broken, CmdiffError, SettingsFault
 from cmdiff_dicom.ledger import Ledger, open_ledger
 from cmdiff_dicom.logs import log, place, silence_libraries
+from cmdiff_dicom.machine import missing_instructions
 from cmdiff_dicom.records import ReceivedInstance
 from cmdiff_dicom.records import Sequence as MrSequence
 from cmdiff_dicom.settings import Settings
@@ -232,6 +233,9 @@ def serve(settings: Settings, queue: str) -> int:
     ledger, spool = open_the_ledger(settings), open_spool(settings)
     at_start: Callable[[], Any]
     if queue == SEGMENT_QUEUE:
+        lacking = missing_instructions()
+        if lacking:  # torch would end each child by signal 4, again and again
+            raise Broken(f"this CPU lacks {', '.join(lacking)}; give the virtual machine its host's CPU model")
         segment, load = segment_worker(settings, ledger, spool)
         app, processes, at_start = make_celery_app(settings.queue.url, segment, _not_here, _not_here), 1, load
     else:

@@ -175,8 +175,9 @@ def test_the_list_shows_study_accession_number_state_and_reason(capsys, settings
 
 def test_a_study_that_is_still_arriving_is_listed_too(capsys, settings_file, ledger):
     ledger.record_instance(ReceivedInstance("7.7.7", "1", "1", "1.2", "1.2", Blob("0" * 64, 1), datetime.now(UTC), accession_number="ACC9"))
-    _, out, _ = told(capsys, "jobs", "list", "--settings", settings_file)
-    assert "7.7.7" in out and "ACC9" in out
+    for words in (["list"], ["show", "7.7.7"], ["show", "ACC9"]):
+        status, out, _ = told(capsys, "jobs", *words, "--settings", settings_file)
+        assert status == 0 and "7.7.7" in out and "ACC9" in out
 
 
 @pytest.mark.parametrize("query", ["1.2.3", "ACC7", "key"])
@@ -199,6 +200,12 @@ def test_a_refused_job_is_retried_and_a_waiting_one_is_not(capsys, settings_file
     assert (status, "waits again" in out) == (0, True)
     assert ledger.job(job.key).state.value == "settled"
     assert told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file)[0] == 1
+
+
+def test_every_study_of_an_accession_number_is_retried(capsys, settings_file, ledger):
+    keys = [a_job(ledger, study_uid, "ACC7", refusal="NoUsableSequence: nothing").key for study_uid in ("1.1", "1.2")]
+    _, out, _ = told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file, "--json")
+    assert {entry["key"]: entry["retried"] for entry in json.loads(out)} == dict.fromkeys(keys, True)
 
 
 def test_names_with_brackets_are_shown_as_they_are(capsys, settings_file, ledger):
