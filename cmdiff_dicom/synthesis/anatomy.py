@@ -15,6 +15,7 @@ from cmdiff_dicom.synthesis.fields import Field, Points, as_points, capsule, ell
 GYRUS_WAVELENGTH_MM = 17.0
 """Sulci run where wave noise on the brain's hull crosses zero, so gyri are about half a wavelength wide."""
 FOLIA_WAVELENGTH_MM = 8.0
+BASAL_SULCUS_MM = 6.0
 HULL_RADIUS_MM = 75.0
 
 
@@ -23,8 +24,9 @@ class Anatomy:
     """Fields of one head in mm, all on one grid; signed distances (negative inside) unless said otherwise.
 
     `midplane` is the signed distance from the plane between the hemispheres; `fold` the distance from the nearest
-    sulcus along the surface, signed by its bank; `sulcus_depth` how deep the sulci go there; `folia` like `fold`,
-    in the cerebellum; `uneven` is noise (no unit) by which layers vary in thickness.
+    sulcus along the surface, signed by its bank; `sulcus_floor` is negative where sulci still reach; `folia` like
+    `fold`, in the cerebellum; `veins` (no unit) is near 0 where a vein crosses the fluid over the cortex; `uneven` is
+    noise (no unit) by which layers vary in thickness.
     """
 
     cavity: Field
@@ -38,13 +40,14 @@ class Anatomy:
     sylvian: Field
     midplane: Field
     fold: Field
-    sulcus_depth: Field
+    sulcus_floor: Field
     folia: Field
     head: Field
     eyes: Field
     orbits: Field
     airways: Field
     temporalis: Field
+    veins: Field
     uneven: Field
 
 
@@ -57,6 +60,9 @@ def draw_anatomy(outer: Points, inner: Points, rng: np.random.Generator) -> Anat
     mirrored = (np.abs(inner[0]), inner[1], inner[2])
     cerebrum, cerebellum, stem = _brain_hull(outer)
     fold, sulcus_depth, folia = _folds(inner, rng)
+    # deep sulci belong to the convexity; on the base they are shallow
+    sulcus_floor = np.minimum(-_dome(outer) - sulcus_depth, -cerebrum - np.float32(BASAL_SULCUS_MM))
+    irregular = np.float32(0.9) * wave_noise(inner, 17.0, rng, waves=10)
     ventricles, choroid = _ventricles(mirrored)
     skull_side = (np.abs(outer[0]), outer[1], outer[2])
     cavity = union([cerebrum - 2.2, cerebellum - 2.5, stem - 3.5], blend_mm=10.0)
@@ -66,29 +72,35 @@ def draw_anatomy(outer: Points, inner: Points, rng: np.random.Generator) -> Anat
         cerebrum=cerebrum,
         cerebellum=cerebellum,
         stem=stem,
-        ventricles=ventricles,
+        ventricles=ventricles + irregular,
         choroid=choroid,
-        deep_grey=_deep_grey(mirrored),
+        deep_grey=_deep_grey(mirrored) + irregular,
         callosum=ellipsoid(inner, (0, 4, 6), (200, 42, 25)),
         sylvian=_sylvian(mirrored),
         midplane=inner[0] + np.float32(0.8) * wave_noise(inner, 55.0, rng, waves=8),
         fold=fold,
-        sulcus_depth=sulcus_depth,
+        sulcus_floor=sulcus_floor,
         folia=folia,
         head=_head_surface(skull_side, cavity, uneven),
         eyes=ellipsoid(skull_side, (32, -79, -32), (12, 12.5, 12)),
         orbits=_orbits(skull_side),
         airways=_airways(skull_side),
         temporalis=ellipsoid(skull_side, (72, -30, -22), (13, 34, 38)),
+        veins=wave_noise(inner, 24.0, rng, waves=12),
         uneven=uneven,
     )
+
+
+def _dome(points: Points) -> Field:
+    """The convexity of the cerebrum."""
+    return ellipsoid(points, (0, 4, 5), (64, 81, 63))
 
 
 def _brain_hull(points: Points) -> tuple[Field, Field, Field]:
     """Cerebrum, cerebellum and brainstem without their folds."""
     x, y, z = points
     side = (np.abs(x), y, z)
-    dome = ellipsoid(points, (0, 4, 5), (64, 81, 63))
+    dome = _dome(points)
     floor = np.asarray(-z - np.float32(24) - np.float32(0.10) * y - np.float32(0.05) * np.abs(x), dtype=np.float32)
     upper = np.maximum(dome, floor)
     temporal = ellipsoid(side, (41, -8, -25), (22, 38, 21))
@@ -112,14 +124,14 @@ def _folds(points: Points, rng: np.random.Generator) -> tuple[Field, Field, Fiel
     x, y, z = points
     radius = np.sqrt((x / np.float32(0.82)) ** 2 + (y - 4) ** 2 + ((z - 4) / np.float32(0.85)) ** 2)
     reach = np.asarray(np.float32(HULL_RADIUS_MM) / np.maximum(radius, 12), dtype=np.float32)
-    bend = np.float32(2.0) * wave_noise(points, 26.0, rng, waves=8)
+    bend = np.float32(3.0) * wave_noise(points, 26.0, rng, waves=8)
     on_hull = as_points(x * reach + bend, (y - 4) * reach - bend, (z - 4) * reach + bend)
     steepness = 2 * np.pi / GYRUS_WAVELENGTH_MM * 0.8
     fold = wave_noise(on_hull, GYRUS_WAVELENGTH_MM, rng, waves=22) / np.float32(steepness) / np.maximum(reach, 1)
-    depth = 15 + 5 * wave_noise(on_hull, 32.0, rng, waves=8)
+    depth = 13 + 4.5 * wave_noise(on_hull, 32.0, rng, waves=8)
     leaf = as_points(x * np.float32(0.35), y, z * np.float32(1.35) + np.float32(0.22) * np.abs(y - 50))
     folia = wave_noise(leaf, FOLIA_WAVELENGTH_MM, rng, waves=10) * np.float32(FOLIA_WAVELENGTH_MM / (2 * np.pi))
-    return np.asarray(fold, np.float32), np.asarray(np.clip(depth, 4, 24), np.float32), np.asarray(folia, np.float32)
+    return np.asarray(fold, np.float32), np.asarray(np.clip(depth, 4, 20), np.float32), np.asarray(folia, np.float32)
 
 
 def _ventricles(side: Points) -> tuple[Field, Field]:
@@ -145,15 +157,12 @@ def _deep_grey(side: Points) -> Field:
 
 
 def _sylvian(side: Points) -> Field:
-    """The Sylvian fissure: a thin sheet over the temporal lobe that ends at the insula. Returns distance to the sheet."""
+    """Distance to the Sylvian fissure: a sheet over the temporal lobe, opening onto the bulging insula."""
     x, y, z = side
-    sheet = np.abs(z + np.float32(8) - np.float32(0.28) * y - np.float32(0.12) * (x - 45))
-    front_and_back = np.maximum(np.float32(-24) - y, y - np.float32(26))
-    depth = np.float32(37) - x
-    insula = np.sqrt(((y + 2) / 24) ** 2 + ((z - 2) / 15) ** 2) * 15 - 15
-    along_insula = np.maximum(np.abs(x - 36 - np.float32(0.004) * y**2), insula)
-    operculum = np.maximum(np.maximum(sheet, depth), front_and_back)
-    return np.asarray(np.minimum(operculum, along_insula), dtype=np.float32)
+    lid = np.abs(z + np.float32(8) - np.float32(0.28) * y - np.float32(0.12) * (x - 45))
+    lid = np.maximum(np.maximum(lid, np.float32(37) - x), np.maximum(np.float32(-24) - y, y - np.float32(26)))
+    insula = np.maximum(np.abs(ellipsoid(side, (17, 0, 0), (20, 30, 22))), np.float32(30) - x)
+    return np.asarray(np.minimum(lid, insula), dtype=np.float32)
 
 
 def _head_surface(side: Points, cavity: Field, uneven: Field) -> Field:

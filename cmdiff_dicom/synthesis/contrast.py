@@ -17,12 +17,12 @@ from cmdiff_dicom.synthesis.head import Head, Tissue
 WHITE_MATTER = 100.0
 BRIGHTNESS: dict[Sequence, dict[Tissue, float]] = {
     Sequence.T1N: {
-        Tissue.AIR: 0, Tissue.CSF: 36, Tissue.GREY: 72, Tissue.WHITE: 100, Tissue.DEEP_GREY: 85, Tissue.CHOROID: 62,
+        Tissue.AIR: 0, Tissue.CSF: 28, Tissue.GREY: 72, Tissue.WHITE: 100, Tissue.DEEP_GREY: 85, Tissue.CHOROID: 62,
         Tissue.DURA: 50, Tissue.VESSEL: 30, Tissue.BONE: 10, Tissue.MARROW: 110, Tissue.FAT: 185, Tissue.MUSCLE: 62,
         Tissue.SKIN: 95, Tissue.EYE: 32, Tissue.MUCOSA: 60, Tissue.NECROSIS: 58, Tissue.EDEMA: 80, Tissue.RIM: 74,
     },
     Sequence.T1C: {
-        Tissue.AIR: 0, Tissue.CSF: 40, Tissue.GREY: 80, Tissue.WHITE: 100, Tissue.DEEP_GREY: 88, Tissue.CHOROID: 155,
+        Tissue.AIR: 0, Tissue.CSF: 30, Tissue.GREY: 80, Tissue.WHITE: 100, Tissue.DEEP_GREY: 88, Tissue.CHOROID: 155,
         Tissue.DURA: 130, Tissue.VESSEL: 190, Tissue.BONE: 10, Tissue.MARROW: 115, Tissue.FAT: 185, Tissue.MUSCLE: 75,
         Tissue.SKIN: 105, Tissue.EYE: 34, Tissue.MUCOSA: 165, Tissue.NECROSIS: 60, Tissue.EDEMA: 80, Tissue.RIM: 165,
     },
@@ -32,7 +32,7 @@ BRIGHTNESS: dict[Sequence, dict[Tissue, float]] = {
         Tissue.SKIN: 85, Tissue.EYE: 310, Tissue.MUCOSA: 220, Tissue.NECROSIS: 235, Tissue.EDEMA: 185, Tissue.RIM: 160,
     },
     Sequence.T2F: {
-        Tissue.AIR: 0, Tissue.CSF: 35, Tissue.GREY: 112, Tissue.WHITE: 100, Tissue.DEEP_GREY: 106, Tissue.CHOROID: 120,
+        Tissue.AIR: 0, Tissue.CSF: 20, Tissue.GREY: 108, Tissue.WHITE: 100, Tissue.DEEP_GREY: 103, Tissue.CHOROID: 120,
         Tissue.DURA: 60, Tissue.VESSEL: 40, Tissue.BONE: 12, Tissue.MARROW: 75, Tissue.FAT: 120, Tissue.MUSCLE: 55,
         Tissue.SKIN: 80, Tissue.EYE: 45, Tissue.MUCOSA: 140, Tissue.NECROSIS: 145, Tissue.EDEMA: 185, Tissue.RIM: 160,
     },
@@ -43,10 +43,13 @@ SPREAD = {
 }  # fmt: skip
 """Relative standard deviation of a tissue's brightness from head to head."""
 TEXTURE = {
-    Tissue.WHITE: 0.03, Tissue.GREY: 0.05, Tissue.EDEMA: 0.12, Tissue.RIM: 0.14, Tissue.NECROSIS: 0.15,
+    Tissue.WHITE: 0.035, Tissue.GREY: 0.05, Tissue.DEEP_GREY: 0.03, Tissue.EDEMA: 0.12, Tissue.RIM: 0.14, Tissue.NECROSIS: 0.15,
     Tissue.MUSCLE: 0.15, Tissue.FAT: 0.12, Tissue.MARROW: 0.25, Tissue.CSF: 0.06,
 }  # fmt: skip
-"""Relative standard deviation of a tissue's brightness from place to place."""
+"""Relative standard deviation of a tissue's brightness from place to place, in T1."""
+HEALTHY_TEXTURE = {Sequence.T1N: 1.0, Sequence.T1C: 1.3, Sequence.T2W: 2.0, Sequence.T2F: 2.2}
+"""How much more healthy brain varies in the other sequences."""
+HEALTHY = (Tissue.WHITE, Tissue.GREY, Tissue.DEEP_GREY)
 
 
 def render(head: Head, sequence: Sequence, bias: float = 0.0) -> Volume:
@@ -57,7 +60,7 @@ def render(head: Head, sequence: Sequence, bias: float = 0.0) -> Volume:
     rng = np.random.default_rng([head.seed, 10])
     table, strength = _brightness(sequence, rng), np.zeros(len(Tissue), dtype=np.float32)
     for tissue, deviation in TEXTURE.items():
-        strength[tissue] = deviation
+        strength[tissue] = deviation * (HEALTHY_TEXTURE[sequence] if tissue in HEALTHY else 1.0)
     texture = _texture(head.geometry, np.random.default_rng([head.seed, 11]))
     image = table[head.tissue] * (1 + strength[head.tissue] * texture)
     _soften_lesion(image, head)
@@ -94,7 +97,7 @@ def _texture(geometry: Geometry, rng: np.random.Generator) -> Field:
     """Tissue texture, standard deviation about 1, coarse and fine, the same for all sequences of a head."""
     points = _grid_points(geometry, 2)
     fine = rng.standard_normal(tuple(n // 2 for n in geometry.shape), dtype=np.float32)
-    return refine(np.asarray(0.8 * wave_noise(points, 28.0, rng, waves=8) + 0.9 * fine, dtype=np.float32))
+    return refine(np.asarray(0.4 * wave_noise(points, 28.0, rng, waves=8) + fine, dtype=np.float32))
 
 
 def _shading(geometry: Geometry, rng: np.random.Generator) -> Field:

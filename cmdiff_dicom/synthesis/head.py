@@ -211,12 +211,13 @@ def _cut_cerebrum(anatomy: Anatomy, tissue: NDArray[np.uint8]) -> None:
     inside = cerebrum < 0
     fissure = np.abs(midplane)
     np.maximum(fissure, -refine(anatomy.callosum), out=fissure)
-    sulcus = np.maximum(np.abs(refine(anatomy.fold)) - np.float32(0.55), -cerebrum - refine(anatomy.sulcus_depth))
+    sulcus = np.maximum(np.abs(refine(anatomy.fold)) - np.float32(0.55), refine(anatomy.sulcus_floor))
     np.minimum(sulcus, refine(anatomy.sylvian) - np.float32(0.9), out=sulcus)
     pial = np.minimum(np.minimum(-cerebrum, sulcus), fissure - np.float32(1.3))
     tissue[inside] = Tissue.WHITE
     tissue[inside & (pial < GREY_MM)] = Tissue.GREY
     tissue[inside & (pial < 0)] = Tissue.CSF
+    tissue[inside & (pial < 0.6) & (cerebrum > -16) & (np.abs(refine(anatomy.veins)) < 0.14)] = Tissue.VESSEL
     tissue[(np.abs(midplane) < 0.6) & (fissure < 0.6) & (cerebrum < 2)] = Tissue.DURA
     nuclei = refine(anatomy.deep_grey) < 0
     tissue[inside & nuclei] = Tissue.DEEP_GREY
