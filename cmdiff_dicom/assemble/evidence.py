@@ -62,22 +62,21 @@ def fluid(t2: Volume, flair: Volume) -> int:
 
 
 def _at_common_points(one: Volume, other: Volume) -> tuple[Field, Field]:
-    """Both volumes smoothed to `EDGE_MM` and sampled on the first one's axes."""
-    grid = one.geometry
-    count = np.maximum(1, np.round(np.array(grid.shape) * grid.spacing_mm / EDGE_MM)).astype(int)
-    step = np.array(grid.shape) / count
+    """Both volumes as means over cubes of about `EDGE_MM`, on the first one's axes."""
+    small = _block_means(one)
+    return small.array, resample(_block_means(other), small.geometry)
+
+
+def _block_means(volume: Volume) -> Volume:
+    """The volume in blocks of at most `EDGE_MM`; what is left over at the far ends is dropped."""
+    grid = volume.geometry
+    size = np.clip(np.floor(EDGE_MM / grid.spacing_mm + 0.01), 1, grid.shape).astype(int)
+    k, j, i = (int(n) for n in np.array(grid.shape) // size)
+    blocks = volume.array[: k * size[0], : j * size[1], : i * size[2]].reshape(k, size[0], j, size[1], i, size[2])
     affine = grid.mm_from_index.copy()
-    affine[:3, :3] *= step
-    affine[:3, 3] = grid.mm(((step - 1) / 2)[None])[0]
-    onto = Geometry((int(count[0]), int(count[1]), int(count[2])), affine)
-    return resample(_smoothed(one), onto), resample(_smoothed(other), onto)
-
-
-def _smoothed(volume: Volume) -> Volume:
-    from scipy import ndimage
-
-    size = np.maximum(1, np.round(EDGE_MM / volume.geometry.spacing_mm)).astype(int)
-    return Volume(ndimage.uniform_filter(volume.array, size=tuple(size)), volume.geometry)
+    affine[:3, :3] *= size
+    affine[:3, 3] = grid.mm(((size - 1) / 2)[None])[0]
+    return Volume(blocks.mean(axis=(1, 3, 5)), Geometry((k, j, i), affine))
 
 
 def _head(values: Field) -> NDArray[np.bool_]:

@@ -86,11 +86,6 @@ def test_a_written_series_is_read_alike(tmp_path, volume, options):
     assert_same_numbers_at_the_same_places(ours(tmp_path / "dicom"), theirs(tmp_path / "dicom", tmp_path / "nifti"), 0)
 
 
-def test_a_slope_of_its_own_for_every_slice_is_read_alike(tmp_path):
-    write_series(series(Sequence.T2W, rescale_per_slice=True), tmp_path / "dicom")
-    assert_same_numbers_at_the_same_places(ours(tmp_path / "dicom"), theirs(tmp_path / "dicom", tmp_path / "nifti"), 0.1)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["philips_ingenia_t1_mprage_sag", "siemens_prisma_t1_fl2d_hfdl"])
 def test_a_real_series_is_read_alike(real_data, tmp_path, name):
