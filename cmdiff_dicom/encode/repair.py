@@ -19,8 +19,8 @@ from cmdiff_dicom.encode.uids import derived_uid
 from cmdiff_dicom.errors import EncodingFault
 from cmdiff_dicom.geometry import Geometry
 
-ORIENTATION_JITTER = 1e-4
-"""Direction cosines of one series may differ by this much; the first slice's are then used for all."""
+ORIENTATION_JITTER = 1e-3
+"""Direction cosines of one stack may differ by this much, which viewers take for equal; the first slice's serve for all."""
 
 _BLANK_IF_MISSING = (
     "PatientName PatientID PatientBirthDate PatientSex "

@@ -23,11 +23,12 @@ def encoded(sources, geometry):
     return dcmread(BytesIO(encode_seg(label_map(geometry), sources, "key", NOON, 1).part10))
 
 
-def test_orientations_that_differ_in_the_last_digit_are_unified():
+@pytest.mark.parametrize("jitter", ["0.000001", "-0.0009"])
+def test_orientations_that_differ_in_their_last_digits_are_unified(jitter):
     geometry = grid(directions=OBLIQUE)
     sources = series(geometry)
     for source in sources[1::2]:
-        source.ImageOrientationPatient[1] = "0.000001"
+        source.ImageOrientationPatient[1] = jitter
     assert encoded(sources, geometry).SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient == (
         sources[0].ImageOrientationPatient
     )
@@ -36,7 +37,7 @@ def test_orientations_that_differ_in_the_last_digit_are_unified():
 def test_orientations_that_differ_more_are_no_one_stack():
     geometry = grid()
     sources = series(geometry)
-    sources[3].ImageOrientationPatient[1] = "0.001"
+    sources[3].ImageOrientationPatient[1] = "0.002"
     with pytest.raises(EncodingFault, match="Image Orientation"):
         encoded(sources, geometry)
 
