@@ -63,6 +63,7 @@ def association_with(
         raise PacsUnavailable(f"{peer}: {error.strerror or 'host not found'}; check the destination's host and port") from None
     if not association.is_established and not _refused_all_contexts(association):
         raise PacsUnavailable(f"{peer}: {_why_not_established(association, timeout_s)}")
+    _keep_answers_for_callers(association)
     try:
         yield association
     except BaseException:
@@ -88,6 +89,16 @@ def _set_options(event: evt.Event, timeout_s: float) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.settimeout(timeout_s)
+
+
+def _keep_answers_for_callers(association: Association) -> None:
+    """Every answer reaches the call that waits for it.
+
+    The library's background loop looks for requests of the peer in the same queue, and on a busy machine takes an answer
+    from it at times. Here no request comes that way (reports have threads of their own), so the loop finds nothing.
+    """
+    get_message = association.dimse.get_msg
+    association.dimse.get_msg = lambda block=False: get_message(block) if block else (None, None)
 
 
 def _refused_all_contexts(association: Association) -> bool:

@@ -152,6 +152,8 @@ class DemoPacs:
         )
         if not association.is_established:
             raise PacsUnavailable(f"{title} at {host}:{port} did not accept the demo PACS's association")
+        get_message = association.dimse.get_msg  # the library's background loop must not take answers off the queue
+        association.dimse.get_msg = lambda block=False: get_message(block) if block else (None, None)
         return association
 
     # --- what it answers ----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from cmdiff_dicom.words import known_words, names_contrast_agent
 
 LAST_TAG = 0x00280030
 """Pixel Spacing, the last element that is read."""
-INFLATED_HEADER_BYTES = 1 << 20
+INFLATED_HEADER_BYTES = 8 << 20
 """How much of a deflated data set is inflated: headers are smaller, and a bomb shall not go off."""
 LONGEST_UID = 64
 NOT_STORED = Blob("", 0)

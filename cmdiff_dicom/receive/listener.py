@@ -7,6 +7,7 @@ titles, 2/3/1 while the disk is low, 2/3/2 above the limit. Running associations
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,10 @@ IMPLEMENTATION_CLASS_UID = "2.25.218058493862105756941838541516577712045"
 IMPLEMENTATION_VERSION = f"CMDIFF_{__version__}"[:16]
 ASSOCIATION_TIMEOUT_S = 30.0
 """How long a connection may last without an association request (the ARTIM timer of PS3.8 9.1.5)."""
+STOP_LOOK_S = 0.1
+"""How often the listening thread looks whether it shall stop."""
 STOP_WAIT_S = 0.5
+"""How long an association may take to end when the listener stops; then its connection is cut."""
 
 TEMPORARY_CONGESTION = (2, 3, 1)
 LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
@@ -44,14 +48,20 @@ class Listener:
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """Nobody is accepted any more, running associations are aborted, and the port is free."""
+        """Nobody is accepted any more, running associations are aborted, and the port is free. Again does nothing."""
+        if not self.is_alive:
+            return
         self._server.shutdown()
         for association in self._server.active_associations:
-            association.acse.send_abort(0x00)
+            if association.is_established:
+                association.acse.send_abort(0x00)
+            else:
+                _cut(association)
+        deadline = time.monotonic() + STOP_WAIT_S
+        while self._server.active_associations and time.monotonic() < deadline:
+            time.sleep(0.02)
         for association in self._server.active_associations:
-            association.join(STOP_WAIT_S)
-            if association.is_alive() and association.dul.socket is not None:
-                association.dul.socket._shutdown_socket()  # ends a read that waits for a stalled peer
+            _cut(association)
         self._thread.join()
 
 
@@ -83,7 +93,7 @@ def start_listener(
         (settings.host, settings.port),
         evt_handlers=[
             (evt.EVT_REQUESTED, door.judge),
-            (evt.EVT_ACCEPTED, door.note),
+            (evt.EVT_ESTABLISHED, door.note),
             (evt.EVT_REJECTED, lambda _event: log("receive.association", state="rejected: AE title")),
             (evt.EVT_CONN_CLOSE, _forget_silent_connection),
             (evt.EVT_C_ECHO, lambda _event: 0x0000),
@@ -94,9 +104,15 @@ def start_listener(
         serve=intake.accept,
     )
     ae._servers.append(server)  # `shutdown` takes it out again
-    thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(STOP_LOOK_S,), name="listener", daemon=True)
     thread.start()
     return Listener(server, thread)
+
+
+def _cut(association: Any) -> None:
+    """The connection is closed, which ends a read that waits for a stalled peer."""
+    if association.dul.socket is not None and association.dul.socket.socket is not None:
+        association.dul.socket._shutdown_socket()
 
 
 class _Door:
@@ -123,7 +139,7 @@ class _Door:
         association.acceptor.supported_contexts = contexts
 
     def note(self, event: evt.Event) -> None:
-        """An accepted association is the last one that `check` shows."""
+        """An established association is the last one that `check` shows."""
         requestor = event.assoc.requestor
         try:
             self._note_association(str(requestor.ae_title), str(requestor.address))

@@ -40,8 +40,8 @@ SPARE_CONNECTIONS = 50
 
 _ABORT_PDU = bytes((0x07, 0, 0, 0, 0, 4, 0, 0, 2, 6))
 """A-ABORT by the service provider: invalid PDU parameter value (PS3.8 Table 9-26)."""
-_INVALID_PDU = "Evt19"
-"""Makes the state machine abort the association (PS3.8 Table 9-10)."""
+_CONNECTION_CLOSED = "Evt17"
+"""Makes the state machine close the connection and end the association (PS3.8 Table 9-10)."""
 _NO_DATA_SET = 0x0101
 _STORE_RESPONSE = 0x8001
 
@@ -82,7 +82,7 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         """`nr_bytes` from the peer, fewer where it closed. Raises: OSError (too long, or too slow); the connection is over."""
         if nr_bytes > MAX_PDU_BYTES:
             self.send(_ABORT_PDU)
-            raise OSError("PDU too long")
+            raise OSError("PDU too long")  # the library takes it for a closed connection
         received = bytearray(nr_bytes)
         rest = memoryview(received)
         deadline = time.monotonic() + self._timeout_s
@@ -99,19 +99,25 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         rest.release()
         return received[: nr_bytes - left] if left else received
 
+    def give_up(self) -> None:
+        """The association is aborted and the connection cut, whatever the peer is still sending."""
+        self.send(_ABORT_PDU)
+        self.event_queue.put(_CONNECTION_CLOSED)
+
 
 class StoringProvider(DIMSEServiceProvider):  # type: ignore[misc]
     """Messages of one association, bounded; C-STORE requests served as they are complete."""
 
     def __init__(self, assoc: Association, limits: Limits, serve: Serve) -> None:
         super().__init__(assoc)
-        self._limit_bytes = limits.message_bytes
+        self._limit_bytes, self._timeout_s = limits.message_bytes, limits.pdu_timeout_s
         self._received_bytes = 0
         self.msg_queue = _StoreFirst(self._store)
         self._serve = serve
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Another fragment, or a whole message. Beyond the limit the association is aborted and what came is dropped."""
+        self._wait_until_established()
         self._received_bytes += sum(len(fragment) for _, fragment in primitive.presentation_data_value_list)
         try:
             if self._received_bytes > self._limit_bytes:
@@ -120,14 +126,20 @@ class StoringProvider(DIMSEServiceProvider):  # type: ignore[misc]
         except Exception as error:  # a malformed command set fails the library's decoder in many ways
             log("receive.message", error=place(error))
             self.message = None
-            self.dul.event_queue.put(_INVALID_PDU)
+            self.dul.socket.give_up()
         if self.message is None:
             self._received_bytes = 0
+
+    def _wait_until_established(self) -> None:
+        """The library drops answers to a peer that is quicker than its own note that the association stands."""
+        deadline = time.monotonic() + self._timeout_s
+        while not self.assoc.is_established and not self.assoc.is_aborted and time.monotonic() < deadline:
+            time.sleep(SELECT_S / 5)
 
     def _store(self, context_id: int, request: C_STORE) -> None:
         context = self.assoc._accepted_cx.get(context_id)
         if context is None or request.DataSet is None:
-            self.dul.event_queue.put(_INVALID_PDU)
+            self.dul.socket.give_up()
             return
         data_set = request.DataSet.getvalue()
         request.DataSet = None

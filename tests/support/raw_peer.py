@@ -7,6 +7,7 @@ import struct
 
 VERIFICATION = "1.2.840.10008.1.1"
 MR = "1.2.840.10008.5.1.4.1.1.4"
+COMMITMENT, COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
@@ -56,6 +57,21 @@ class RawPeer:
     def echo(self, context_id=1) -> int:
         command = _command((0x0002, _uid(VERIFICATION)), (0x0100, _us(0x0030)), (0x0110, _us(7)), (0x0800, _us(0x0101)))
         self.send(P_DATA, _pdv(context_id, 3, command))
+        pdu_type, body = self.receive()
+        return status_of(body) if pdu_type == P_DATA else -1
+
+    def report(self, information: bytes, event_type=1, context_id=1) -> int:
+        """The status that a storage commitment report is answered with; `information` in Implicit VR Little Endian."""
+        command = _command(
+            (0x0002, _uid(COMMITMENT)),
+            (0x0100, _us(0x0100)),
+            (0x0110, _us(9)),
+            (0x0800, _us(0x0000)),
+            (0x1000, _uid(COMMITMENT_INSTANCE)),
+            (0x1002, _us(event_type)),
+        )
+        self.send(P_DATA, _pdv(context_id, 3, command))
+        self.send(P_DATA, _pdv(context_id, 2, information))
         pdu_type, body = self.receive()
         return status_of(body) if pdu_type == P_DATA else -1
 
@@ -120,12 +136,9 @@ def status_of(p_data: bytes) -> int:
 
 
 def accepted(association_ac: bytes) -> dict[int, tuple[int, str]]:
-    """Context ID -> (result, transfer syntax) of an A-ASSOCIATE-AC body."""
-    return {
-        value[0]: (value[2], value[8 : 8 + struct.unpack(">H", value[6:8])[0]].decode())
-        for kind, value in _items(association_ac[68:])
-        if kind == 0x21
-    }
+    """Context ID -> (result, transfer syntax) of an A-ASSOCIATE-AC body, in the order of the IDs."""
+    results = sorted(value for kind, value in _items(association_ac[68:]) if kind == 0x21)
+    return {value[0]: (value[2], value[8 : 8 + struct.unpack(">H", value[6:8])[0]].decode()) for value in results}
 
 
 def roles_in(association_ac: bytes) -> dict[str, tuple[int, int]]:

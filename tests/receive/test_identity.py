@@ -1,0 +1,201 @@
+"""What a header says, in every uncompressed transfer syntax and in the disorder of real files."""
+
+import tarfile
+from datetime import UTC, datetime
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+
+from cmdiff_dicom.errors import UnreadableInstance
+from cmdiff_dicom.receive import read_instance
+from cmdiff_dicom.receive.folder import read_dicom_file
+from cmdiff_dicom.records import Blob
+from tests.support.instances import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, encoded, mr_data_set, mr_header
+
+NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
+
+
+def read(data_set: bytes, transfer_syntax=EXPLICIT):
+    return read_instance(data_set, transfer_syntax, Blob("ab" * 32, len(data_set)), "SCANNER", NOON)
+
+
+def read_header(transfer_syntax=EXPLICIT, **overrides):
+    return read(mr_data_set(transfer_syntax=transfer_syntax, **overrides), transfer_syntax)
+
+
+def test_identity_place_and_physics_are_read():
+    instance = read_header()
+    assert (instance.sop_uid, instance.accession_number, instance.calling_ae, instance.modality) == (
+        "1.2.3",
+        "A1",
+        "SCANNER",
+        "MR",
+    )
+    assert (instance.rows, instance.columns, instance.number_of_frames, instance.instance_number) == (256, 256, 1, 1)
+    assert instance.orientation == (1, 0, 0, 0, 1, 0)
+    assert instance.position_mm == (-112.5, -100.25, 5.5)
+    assert instance.pixel_spacing_mm == (0.9, 0.8)
+    physics = instance.acquisition
+    assert (physics.scanning_sequence, physics.repetition_time_ms, physics.echo_time_ms) == (("SE",), 550.0, 12.0)
+    assert physics.inversion_time_ms is None
+    assert physics.contrast_agent
+    assert physics.image_type == ("ORIGINAL", "PRIMARY", "M", "ND")
+    assert {"T1", "AX", "+C"} <= physics.words
+    assert (physics.manufacturer, physics.acquisition_time) == ("SIEMENS", "101112.5")
+
+
+@pytest.mark.parametrize("transfer_syntax", [IMPLICIT, BIG_ENDIAN, DEFLATED])
+def test_every_uncompressed_transfer_syntax_reads_alike(transfer_syntax):
+    other, plain = read_header(transfer_syntax), read_header()
+    assert other.acquisition == plain.acquisition
+    assert (other.orientation, other.position_mm, other.pixel_spacing_mm) == (
+        plain.orientation,
+        plain.position_mm,
+        plain.pixel_spacing_mm,
+    )
+    assert (other.rows, other.study_uid, other.patient_digest) == (plain.rows, plain.study_uid, plain.patient_digest)
+
+
+def test_pixel_spacing_under_another_vr_reads_like_the_clean_file():
+    header = mr_header()
+    header["PixelSpacing"] = DataElement(0x00280030, "UT", "0.9\\0.8")
+    assert read(encoded(header)).pixel_spacing_mm == read_header().pixel_spacing_mm
+
+
+def test_an_integer_string_with_a_fraction_is_no_obstacle():
+    data_set = encoded(mr_header()).replace(b"\x20\x00\x13\x00IS\x02\x001 ", b"\x20\x00\x13\x00IS\x04\x0014.5")
+    assert read(data_set).instance_number == 14
+
+
+def test_numeric_attributes_of_no_length_are_absent():
+    instance = read_header(
+        RepetitionTime=None, EchoTime="", FlipAngle="", SliceThickness="", InstanceNumber="", PixelSpacing=None
+    )
+    physics = instance.acquisition
+    assert (physics.repetition_time_ms, physics.echo_time_ms, physics.flip_angle_deg) == (None, None, None)
+    assert (instance.slice_thickness_mm, instance.instance_number, instance.pixel_spacing_mm) == (None, None, ())
+
+
+def test_a_position_of_two_values_is_no_position():
+    assert read(encoded(mr_header()).replace(b"-112.5\\-100.25\\5.5", b"-112.5\\-100.25.5.5")).position_mm == ()
+
+
+@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
+def test_without_one_of_the_four_uids_it_is_no_instance(keyword):
+    for value in (None, ""):
+        with pytest.raises(UnreadableInstance, match="UID"):
+            read_header(**{keyword: value})
+
+
+@pytest.mark.parametrize("content", [b"", b"no dicom at all", b"\x08\x00\x16\x00UI\xff\xff1.2", bytes(2000), b"\xff" * 2000])
+@pytest.mark.parametrize("transfer_syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED])
+def test_bytes_that_are_no_data_set_are_unreadable(content, transfer_syntax):
+    with pytest.raises(UnreadableInstance):
+        read(content, transfer_syntax)
+
+
+def test_a_data_set_cut_in_its_pixels_is_read():
+    data_set = mr_data_set()
+    assert read(data_set[: len(data_set) // 2]).pixel_spacing_mm == (0.9, 0.8)
+
+
+def test_a_deflated_bomb_is_not_inflated_whole():
+    bomb = mr_header()
+    bomb.add_new(0x00091010, "OB", bytes(30_000_000))
+    content = encoded(bomb, DEFLATED)
+    assert len(content) < 100_000
+    with pytest.raises(UnreadableInstance):  # its UIDs lie behind thirty megabytes of nothing
+        read(content, DEFLATED)
+
+
+def test_the_same_patient_has_one_digest_whoever_issued_the_id():
+    assert (
+        read_header(IssuerOfPatientID="A").patient_digest
+        == read_header(IssuerOfPatientID="B").patient_digest
+        == read_header().patient_digest
+    )
+
+
+def test_another_patient_id_or_another_study_has_another_digest():
+    digests = {
+        read_header().patient_digest,
+        read_header(PatientID="P2").patient_digest,
+        read_header(StudyInstanceUID="1.2.9").patient_digest,
+    }
+    assert len(digests) == 3
+    assert read_header(PatientID="").patient_digest == ""
+
+
+def test_no_patient_value_is_kept():
+    canary = "ZEBRA"
+    instance = read_header(
+        PatientName=canary,
+        PatientID=canary,
+        SeriesDescription=f"{canary} T1 AX",
+        ProtocolName=canary,
+        Manufacturer=canary,
+        ContrastBolusAgent=canary,
+    )
+    assert canary not in repr(instance)
+    assert instance.acquisition.words == {"T1", "AX"}
+    assert instance.acquisition.contrast_agent
+
+
+@pytest.mark.parametrize(
+    ("agent", "given"), [("NONE", False), ("", False), (".", False), ("NO", False), ("Gadovist 1.0", True)]
+)
+def test_a_word_for_none_is_no_contrast_agent(agent, given):
+    assert read_header(ContrastBolusAgent=agent).acquisition.contrast_agent is given
+
+
+def test_what_was_requested_for_the_study_says_nothing_about_a_series():
+    instance = read_header(
+        SeriesDescription="AX T1", ProtocolName="", StudyDescription="MR BRAIN W CONTRAST", ContrastBolusAgent=None
+    )
+    assert instance.acquisition.words == {"AX", "T1"}
+    assert not instance.acquisition.contrast_agent
+
+
+def test_enhanced_mr_is_told_by_class_and_frames():
+    enhanced = "1.2.840.10008.5.1.4.1.1.4.1"
+    shared = Dataset()
+    shared.PlaneOrientationSequence = [Dataset()]
+    instance = read_header(SOPClassUID=enhanced, NumberOfFrames="24", SharedFunctionalGroupsSequence=[shared])
+    assert (instance.sop_class_uid, instance.number_of_frames) == (enhanced, 24)
+
+
+def test_uids_of_any_text_are_kept_since_none_becomes_a_path():
+    assert read_header(sop_uid="../../x").sop_uid == "../../x"
+
+
+def test_reading_ends_before_the_pixels():
+    """What lies behind Pixel Spacing is never parsed: bytes that are no elements are no obstacle."""
+    data_set = mr_data_set()
+    end = data_set.index(b"\x28\x00\x00\x01")  # Bits Allocated
+    assert read(data_set[:end] + b"\xff" * 500).rows == 256
+
+
+@pytest.mark.slow
+def test_real_series_of_many_makers_read_as_pydicom_reads_them(real_data, tmp_path):
+    files = 0
+    for archive in sorted((real_data / "dicom").glob("*.tar.xz")):
+        with tarfile.open(archive) as tar:
+            tar.extractall(tmp_path / archive.stem, filter="data")
+    for instance, header in (
+        (i, h) for path in sorted(tmp_path.rglob("*")) if path.is_file() for i, h in [both_readings(path)]
+    ):
+        files += 1
+        assert instance.sop_uid == header.SOPInstanceUID
+        assert (instance.rows, instance.columns) == (header.get("Rows") or 0, header.get("Columns") or 0)
+        assert list(instance.position_mm) == [float(value) for value in header.get("ImagePositionPatient") or ()]
+        assert list(instance.orientation) == [float(value) for value in header.get("ImageOrientationPatient") or ()]
+        assert instance.acquisition.echo_time_ms == header.get("EchoTime")
+        assert instance.number_of_frames == (header.get("NumberOfFrames") or 1)
+    assert files > 400
+
+
+def both_readings(path):
+    content = read_dicom_file(path)
+    return read(content.data_set, content.transfer_syntax_uid), dcmread(path, stop_before_pixels=True)
