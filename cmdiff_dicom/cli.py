@@ -44,8 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CmdiffError as error:
         print(f"cmdiff-dicom: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        extra = "train" if error.name in ("monai",) else "infer"
+        print(f"cmdiff-dicom: the Python package {error.name} is needed: pip install 'cmdiff-dicom[{extra}]'", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has left
         sys.stderr.close()
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"cmdiff-dicom: {where}{error.strerror or type(error).__name__}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -11,6 +11,7 @@ Each runs until SIGTERM or SIGINT and then ends in order.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import signal
 import subprocess
@@ -106,7 +107,13 @@ def build_listener(settings: Settings, ledger: Ledger, spool: Spool) -> Listener
         if calling_ae != own:
             ledger.note_association(calling_ae, peer)
 
-    return start_listener(listen, Intake(spool, ledger), lambda: not spool.is_low(), report_taker(ledger), note_association)
+    try:
+        return start_listener(listen, Intake(spool, ledger), lambda: not spool.is_low(), report_taker(ledger), note_association)
+    except OSError as error:
+        raise SettingsFault(
+            f"[listen] {listen.host}:{listen.port}: {error.strerror}; another program has this port, or it needs more rights; "
+            "choose another port, or see which program has it"
+        ) from None
 
 
 def report_taker(ledger: Ledger) -> Callable[[int, Any], int]:
@@ -233,6 +240,8 @@ def serve(settings: Settings, queue: str) -> int:
     ledger, spool = open_the_ledger(settings), open_spool(settings)
     at_start: Callable[[], Any]
     if queue == SEGMENT_QUEUE:
+        if importlib.util.find_spec("torch") is None:
+            raise Broken("torch is not installed: pip install 'cmdiff-dicom[infer]', or serve --queues deliver only")
         lacking = missing_instructions()
         if lacking:  # torch would end each child by signal 4, again and again
             raise Broken(f"this CPU lacks {', '.join(lacking)}; give the virtual machine its host's CPU model")

@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "worker_deduplicate_successful_tasks": False,  # the ledger's claim does that
     # -- how long
-    "task_time_limit": None,                     # leases decide who is dead
+    "task_time_limit": 3600.0,                   # seconds; a job that hangs renews its lease for ever: its process is ended
     "worker_proc_alive_timeout": 300.0,          # a child loads torch and the weights before it says that it lives
     "worker_max_tasks_per_child": None,          # the model is loaded once
     "worker_soft_shutdown_timeout": 0.0,

@@ -147,6 +147,7 @@ def test_a_busy_worker_holds_no_second_message_so_that_its_death_loses_one_at_mo
         until_logged(log, 1)
         time.sleep(1)
         assert bell.waiting("segment") == 2
+        assert client_of(server).hlen("unacked") == 0, "nothing that a visibility timeout could run a second time"
         family = [worker.pid, *(child.pid for child in psutil.Process(worker.pid).children(recursive=True))]
         worker.kill()
         worker.wait()
@@ -170,6 +171,16 @@ def test_a_worker_consumes_again_after_its_connections_were_cut_several_times(se
             time.sleep(0.7)
         bell_at(server.url).ring_delivery(2)
         assert until_logged(log, 2, limit_s=60) == ["deliver 1", "deliver 2"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_starts_before_redis_waits_for_it(tmp_path):
+    log, folder = tmp_path / "log", tmp_path / "redis"
+    with working(f"redis+socket://{folder / 'redis.sock'}?virtual_host=0", "deliver", log):
+        time.sleep(6)
+        with EmbeddedRedis(folder) as server:
+            bell_at(server.url).ring_delivery(1)
+            assert until_logged(log, 1) == ["deliver 1"]
 
 
 @pytest.mark.slow

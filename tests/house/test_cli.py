@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from cmdiff_dicom.ledger import open_ledger
 from cmdiff_dicom.phantom.mri import StudyHeader, write_series
 from cmdiff_dicom.records import Blob, ReceivedInstance, Sequence
 from tests.support.small_node import small_series
+from tests.support.small_weights import write_small_weights
 
 COMMANDS = ("run", "listen", "dispatch", "worker", "segment", "check", "explain", "demo", "train", "evaluate", "ablate")
 VERBS = ("list", "show", "retry")
@@ -94,6 +96,39 @@ def test_a_ledger_of_no_kind_is_told(capsys, tmp_path):
     path.write_text(f'state = "{tmp_path}"\n[ledger]\nurl = "nonsense://x"\n')
     status, _, err = told(capsys, "worker", "--settings", path)
     assert (status, "[ledger] url" in err) == (1, True)
+
+
+def test_a_port_that_is_taken_is_told(capsys, settings_file, tmp_path):
+    weights = write_small_weights(tmp_path / "w.safetensors")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        settings_file.write_text(settings_file.read_text() + f'[listen]\nhost = "127.0.0.1"\nport = {port}\n[segment]\nweights = "{weights}"\n')
+        status, _, err = told(capsys, "listen", "--settings", settings_file)
+    assert (status, f"127.0.0.1:{port}" in err) == (1, True)
+
+
+def test_weights_that_are_not_there_stop_the_listener_at_its_start(capsys, settings_file):
+    settings_file.write_text(settings_file.read_text() + '[segment]\nweights = "/nowhere/w.safetensors"\n')
+    status, _, err = told(capsys, "listen", "--settings", settings_file)
+    assert (status, "/nowhere/w.safetensors" in err) == (1, True)
+
+
+def test_a_missing_package_is_named_with_what_installs_it(capsys, monkeypatch, tmp_path):
+    for series in small_series(STUDY, [Sequence.T2F]):
+        write_series(series, tmp_path / "in")
+    monkeypatch.setitem(sys.modules, "cmdiff_dicom.assemble", None)
+    status, _, err = told(capsys, "explain", tmp_path / "in")
+    assert (status, "pip install" in err) == (1, True)
+
+
+def test_a_folder_that_cannot_be_written_is_told(capsys, tmp_path):
+    for series in small_series(STUDY, [Sequence.T1N]):
+        write_series(series, tmp_path / "in")
+    (tmp_path / "out").write_text("a file, not a folder")
+    status, _, err = told(capsys, "segment", tmp_path / "in", "--output", tmp_path / "out")
+    assert (status, str(tmp_path / "out") in err) == (1, True)
 
 
 # --- folders ------------------------------------------------------------------------------------
