@@ -82,7 +82,7 @@ def _gradient_echo(a: Acquisition) -> tuple[str, str]:
         return "", "fast gradient echo, not known to be 3-D"
     if not is_spoiled and flip is not None and flip > 30:
         return "bSSFP", "balanced gradient echo"
-    if "FC" in a.scan_options and tr >= 18 and ti is None:
+    if any(option.startswith("FC") for option in a.scan_options) and tr >= 18 and ti is None:
         return "", "flow-compensated 3-D gradient echo: T1 or time of flight"
     return "T1", "3-D spoiled gradient echo"
 
@@ -125,8 +125,13 @@ def _inversion_spin_echo(a: Acquisition, tr: float, te: float, ti: float | None)
 
 _T1_WORDS = frozenset("T1 T1W T1WI T1C MPRAGE MEMPRAGE MP2RAGE BRAVO SPGR FSPGR".split())
 _T2_WORDS = frozenset("T2 T2W T2WI".split())
-CONTRAST_WORDS = frozenset("GD GAD GADO POST POSTGAD POSTGD POSTCONTRAST CE KM C+ +C T1C".split())
-WITHOUT_WORDS = frozenset("PRE PREGAD PREGD PRECONTRAST WO W/O WITHOUT OHNE SANS NATIVE NATIV UNENHANCED".split())
+CONTRAST_WORDS = frozenset("GD GAD GADO POST POSTGAD POSTGD POSTCONTRAST CE KM MDC CIV INJ INJECTE INJECTION C+ +C T1C".split())
+WITHOUT_WORDS = frozenset(
+    """
+    PRE PREGAD PREGD PRECONTRAST WO W/O WITHOUT NATIVE NATIV UNENHANCED OHNE VOR SANS AVANT SIN ANTES SENZA PRIMA ZONDER
+    UDEN UTAN
+    """.split()
+)
 
 
 def described_as(words: frozenset[str]) -> str:

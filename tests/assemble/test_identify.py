@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cmdiff_dicom.assemble.identify import recognise
 from cmdiff_dicom.assemble.quirks import QUIRKS, without_quirks
 from cmdiff_dicom.records import Acquisition, Sequence
-from cmdiff_dicom.words import known_words
+from cmdiff_dicom.words import VOCABULARY, known_words
 
 M = ("ORIGINAL", "PRIMARY", "M", "ND")
 T1_SE = Acquisition(scanning_sequence=("SE",), acquisition_type="2D", repetition_time_ms=550, echo_time_ms=12, flip_angle_deg=90, image_type=M)
@@ -150,7 +152,7 @@ def test_a_description_after_contrast_makes_a_t1c(description):
     assert seen(T1_SE, description) is Sequence.T1C
 
 
-@pytest.mark.parametrize("description", ["T1 PRE GAD", "T1 W/O GAD", "T1 without contrast", "T1 nativ"])
+@pytest.mark.parametrize("description", ["T1 PRE GAD", "T1 W/O GAD", "T1 without contrast", "T1 nativ", "T1 vor KM", "T1 sans gado"])
 def test_a_description_before_contrast_makes_none(description):
     assert seen(T1_SE, description) is Sequence.T1N
     assert seen(T1_SE, description, contrast_agent=True) is Sequence.T1N
@@ -163,10 +165,46 @@ def test_an_agent_makes_a_t1c_of_a_t1_and_nothing_of_a_t2():
     assert seen(FLAIR, contrast_agent=True) is Sequence.T2F
 
 
+def test_a_flow_compensated_gradient_echo_may_be_a_time_of_flight_unless_it_says_t1():
+    slow = replace(BRAVO, repetition_time_ms=25, echo_time_ms=5, flip_angle_deg=20, inversion_time_ms=None, scan_options=("FC_SLICE_AX_GEMS",))
+    assert seen(slow) is None
+    assert seen(slow, "3D T1 SPGR") is Sequence.T1N
+    assert seen(slow, "3D TOF COW") is None
+
+
 def test_a_sagittal_2d_t2_may_be_a_spine_unless_it_says_head():
     assert seen(T2, "Sag T2") is None
     assert seen(T2, "Sag T2", body_part="BRAIN") is Sequence.T2W
     assert seen(T2, "Ax T2") is Sequence.T2W
+
+
+def test_an_operation_is_no_injection():
+    assert seen(T1_SE, "T1 post-op") is Sequence.T1N
+
+
+@given(
+    st.builds(
+        Acquisition,
+        scanning_sequence=st.lists(st.sampled_from(["SE", "GR", "IR", "EP", "RM", ""])).map(tuple),
+        sequence_variant=st.lists(st.sampled_from(["SP", "MP", "SS", "NONE", ""])).map(tuple),
+        scan_options=st.lists(st.sampled_from(["IR", "FS", "FC", ""])).map(tuple),
+        sequence_name=st.sampled_from(["", "*tfl3d1", "ep2d", "tir2d1"]),
+        acquisition_type=st.sampled_from(["2D", "3D", "", "X"]),
+        repetition_time_ms=st.none() | st.floats(0, 30000),
+        echo_time_ms=st.none() | st.floats(0, 1000),
+        inversion_time_ms=st.none() | st.floats(-1, 7000),
+        echo_train_length=st.none() | st.floats(0, 400),
+        flip_angle_deg=st.none() | st.floats(0, 360),
+        image_type=st.lists(st.sampled_from(["ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "M", "T1", "MPR", "UNI", ""])).map(tuple),
+        contrast_agent=st.booleans(),
+        words=st.frozensets(st.sampled_from(sorted(VOCABULARY))),
+        body_part=st.text(max_size=16),
+    )
+)
+def test_no_header_whatever_raises_and_an_answer_always_has_a_reason(acquisition):
+    found = recognise(acquisition)
+    assert found.why
+    assert found.sequence is None or found.why.startswith(f"{found.sequence.value}: ")
 
 
 def test_fat_suppression_is_said():

@@ -15,7 +15,7 @@ import pytest
 from cmdiff_dicom.assemble import assemble_study, choose_stacks, explain
 from cmdiff_dicom.geometry import Volume, resample
 from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume, write_series, write_study
-from cmdiff_dicom.phantom.scanners import VENDORS
+from cmdiff_dicom.phantom.scanners import GE, SIEMENS, VENDORS
 from cmdiff_dicom.receive import read_folder
 from cmdiff_dicom.records import Blob, Label, Sequence
 from tests.support.received import STUDY, noise, oblique_grid, received, series
@@ -70,6 +70,22 @@ def test_every_vendors_study_is_recognised(vendor):
     choice = choose_stacks(received(*(series(sequence, vendor=vendor) for sequence in Sequence)).instances)
     assert set(choice.stacks) == set(Sequence), explain(choice)
     assert not choice.pixels_decide
+
+
+@pytest.mark.parametrize(
+    ("sequence", "vendor", "oddity"),
+    [
+        (Sequence.T2W, GE, {"InversionTime": 0}),
+        (Sequence.T1N, GE, {"InversionTime": 450}),
+        (Sequence.T1N, GE, {"ScanningSequence": ["RM", "IR"], "SequenceVariant": "NONE", "RepetitionTime": 2200, "InversionTime": 1000}),
+        (Sequence.T2F, SIEMENS, {"ScanningSequence": "SE", "InversionTime": None, "ScanOptions": ""}),
+        (Sequence.T1C, SIEMENS, {"ContrastBolusAgent": "NONE"}),
+    ],
+)
+def test_vendors_oddities_do_not_mislead(sequence, vendor, oddity):
+    datasets = series(sequence, vendor=vendor, **oddity)
+    choice = choose_stacks(received(datasets, series(Sequence.T2F, number=9)).instances)
+    assert sequence in choice.stacks, explain(choice)
 
 
 def test_the_phantom_is_recognised_whole(assembled, phantom):
