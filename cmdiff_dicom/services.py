@@ -306,7 +306,10 @@ def run(settings: Settings, settings_path: Path | None) -> int:
         own = settings.model_copy(update={"queue": queue})
         with listening(own) as listener, working(own, (SEGMENT_QUEUE, DELIVER_QUEUE), settings_path) as supervisor:
             while not stop.wait(1.0):
-                if not (listener.is_alive and redis.is_alive and supervisor.tick()):
+                if not redis.is_alive:
+                    log("run", state="redis died; started again")
+                    redis.start_again()
+                if not (listener.is_alive and supervisor.tick()):
                     log("run", state="a part died; all stop")
                     return 1
     return 0

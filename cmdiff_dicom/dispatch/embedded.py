@@ -52,6 +52,7 @@ class EmbeddedRedis:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
         self._socket_folder: Path | None = None
+        self._socket: Path | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self.url = ""
 
@@ -64,9 +65,27 @@ class EmbeddedRedis:
         return self._server is not None and self._server.poll() is None
 
     def __enter__(self) -> EmbeddedRedis:
-        program = find_server()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        socket = self._socket_path()
+        self._socket = self._socket_path()
+        self.url = f"redis+socket://{self._socket}?virtual_host=0"
+        try:
+            self._start(self._socket)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop()
+
+    def start_again(self) -> None:
+        """A server that died serves again at the same `url`; its clients find it by themselves. Raises: BrokerUnavailable."""
+        if self._server is not None and self._socket is not None:
+            stop_child(self._server, 0.0)
+            self._start(self._socket)
+
+    def _start(self, socket: Path) -> None:
+        program = find_server()
         lock = self._take_lock()
         try:
             self._server = start_child(
@@ -75,16 +94,7 @@ class EmbeddedRedis:
             )  # fmt: skip
         finally:
             os.close(lock)  # the server has it now
-        self.url = f"redis+socket://{socket}?virtual_host=0"
-        try:
-            self._wait_until_it_answers(socket)
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop()
+        self._wait_until_it_answers(socket)
 
     def _socket_path(self) -> Path:
         """Beside the data where that path is short enough, else in a private folder of its own."""

@@ -39,6 +39,18 @@ def test_what_it_was_told_survives_a_kill(tmp_path):
         assert client_of(server.url).get("a") == b"1"
 
 
+def test_a_server_that_was_killed_starts_again_at_the_same_place(tmp_path):
+    with EmbeddedRedis(tmp_path) as server:
+        client, url = client_of(server.url), server.url
+        client.set("a", "1")
+        os.kill(server.pid, signal.SIGKILL)
+        while server.is_alive:
+            time.sleep(0.01)
+        server.start_again()
+        assert server.url == url
+        assert client.get("a") == b"1"
+
+
 def test_it_leaves_nothing_but_its_own_folder(tmp_path):
     with EmbeddedRedis(tmp_path) as server:
         pid = server.pid
