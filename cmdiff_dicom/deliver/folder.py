@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def store(part10: bytes, folder: Path) -> str:
         aside.replace(folder / f"{sop_uid}.dcm")
         _sync(folder)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise _unavailable(folder, error) from None
     return sop_uid
 

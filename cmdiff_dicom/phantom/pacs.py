@@ -72,6 +72,8 @@ class DemoPacs:
         self.port = port
         self.routes_to = routes_to
         self.faults = faults or Faults()
+        self.associations = 0
+        """How often it was asked for one, rejected ones included."""
         self.commitment_requests = 0
         self.report_statuses: list[int | None] = []
         """What peers answered to the reports of this PACS; None where one gave no answer."""
@@ -159,6 +161,7 @@ class DemoPacs:
     # --- what it answers ----------------------------------------------------------------------
 
     def _judge(self, event: evt.Event) -> None:
+        self.associations += 1
         if self.faults.rejects_associations:
             event.assoc.acse.send_reject(2, 3, 1)
             event.assoc.kill()
