@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, case, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, Row, RowMapping, and_, case, delete, exists, func, or_, select, update
 
 from cmdiff_dicom.ledger.database import insert_into, reads, writes
 from cmdiff_dicom.ledger.headers import instance_of
@@ -19,6 +19,7 @@ from cmdiff_dicom.ledger.states import Association, DeliveryState, Event, JobSta
 from cmdiff_dicom.records import Blob, ReceivedInstance
 
 NOTE_AGAIN_S = 10.0
+PAGE = 10_000
 
 
 class StudyVerbs(Recording):
@@ -36,10 +37,17 @@ class StudyVerbs(Recording):
         rows = connection.execute(select(instances).where(instances.c.study_uid == study_uid).order_by(instances.c.id))
         return tuple(instance_of(row) for row in rows.mappings())
 
+    def blobs(self) -> Iterator[Blob]:
+        """Every blob that some instance needs, a page at a time, to be compared with what the spool has."""
+        last = 0
+        while page := self._blobs_after(last):
+            yield from (Blob(sha256, size_bytes) for _, sha256, size_bytes in page)
+            last = page[-1][0]
+
     @reads
-    def blobs(self, connection: Connection) -> tuple[Blob, ...]:
-        """Every blob that some instance needs, to be compared with what the spool has."""
-        return tuple(Blob(*row) for row in connection.execute(select(instances.c.sha256, instances.c.size_bytes)))
+    def _blobs_after(self, connection: Connection, last: int) -> Sequence[Row[int, str, int]]:
+        columns = (instances.c.id, instances.c.sha256, instances.c.size_bytes)
+        return connection.execute(select(*columns).where(instances.c.id > last).order_by(instances.c.id).limit(PAGE)).all()
 
     @reads
     def open_studies(self, connection: Connection) -> tuple[StudyActivity, ...]:

