@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
 
+LATTICE_TOLERANCE = 0.01
+"""Voxels by which two lattices may differ and still be one: rounding in headers stays far below."""
+
 
 def frozen(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """The same array, read-only."""
@@ -99,14 +102,16 @@ def resample(
 ) -> NDArray[np.float32]:
     """Values of `volume` at the voxel centres of `onto`: linear (`order` 1) or nearest (0); `fill` outside.
 
+    Where both grids lie on one lattice, axes permuted or flipped, the values are copied bit for bit.
     Shapes: result float32 `onto.shape`. `volume_mm_from_onto_mm` is a (4, 4) LPS transform, the identity unless given.
     """
     from scipy import ndimage
 
     between = np.eye(4) if volume_mm_from_onto_mm is None else volume_mm_from_onto_mm
+    lattice = lattice_transform(volume.geometry, onto, between)
+    if lattice is not None:
+        return _copy_lattice(volume.array, onto.shape, lattice, fill)
     volume_from_onto = volume.geometry.index_from_mm @ between @ onto.mm_from_index
-    if onto.shape == volume.geometry.shape and np.allclose(volume_from_onto, np.eye(4), atol=1e-6):
-        return np.array(volume.array, dtype=np.float32)
     values = ndimage.affine_transform(
         volume.array,
         volume_from_onto[:3, :3],
@@ -119,3 +124,36 @@ def resample(
         prefilter=False,
     )
     return np.asarray(values, dtype=np.float32)
+
+
+def lattice_transform(grid: Geometry, onto: Geometry, grid_mm_from_onto_mm: Affine) -> Affine | None:
+    """The whole-numbered transform from `onto`'s indices to `grid`'s where both lie on one lattice, else None."""
+    exact = grid.index_from_mm @ grid_mm_from_onto_mm @ onto.mm_from_index
+    whole = np.round(exact)
+    turn = np.abs(whole[:3, :3])
+    if not np.all(turn.sum(0) == 1) or not np.all(turn.sum(1) == 1):
+        return None
+    corners = np.array([[k, j, i, 1] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * np.array([*onto.shape, 1])
+    error = np.abs(corners @ (exact - whole).T).max()
+    return np.asarray(whole, dtype=np.float64) if error < LATTICE_TOLERANCE else None
+
+
+def _copy_lattice(
+    array: NDArray[np.float32], shape: tuple[int, int, int], array_from_onto: Affine, fill: float
+) -> NDArray[np.float32]:
+    """Values of the same lattice, axes permuted and flipped as the whole-numbered transform says; `fill` outside."""
+    turn, offset = array_from_onto[:3, :3].astype(int), array_from_onto[:3, 3].astype(int)
+    axes = [int(np.flatnonzero(turn[:, axis])[0]) for axis in range(3)]  # the array's axis along each axis of the result
+    result = np.full(shape, fill, dtype=np.float32)
+    source, target = [slice(None)] * 3, [slice(None)] * 3
+    for axis, along in enumerate(axes):
+        step = int(turn[along, axis])
+        index = offset[along] + step * np.arange(shape[axis])
+        inside = np.flatnonzero((index >= 0) & (index < array.shape[along]))
+        if not len(inside):
+            return result
+        target[axis] = slice(int(inside[0]), int(inside[-1]) + 1)
+        stop = int(index[inside[-1]]) + step
+        source[along] = slice(int(index[inside[0]]), None if stop < 0 else stop, step)
+    result[tuple(target)] = array[tuple(source)].transpose(axes)
+    return result

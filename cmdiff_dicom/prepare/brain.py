@@ -28,8 +28,6 @@ LARGE_PIECE = 0.10
 """A second piece of a mask with at least this share of the first is no remnant: the mask is wrong."""
 SURFACE_REACH_MM = 6
 """How far outside the mask a bright tumour at the surface is followed."""
-SHEET_MM = 2
-"""Bright layers thinner than twice this are dura or vessels, not tumour."""
 
 
 def is_skull_stripped(volume: Volume) -> bool:
@@ -105,27 +103,30 @@ def finish_mask(mask: Mask, bright_sequences: list[NDArray[np.float32]]) -> Mask
 
     largest, _ = _largest_piece(mask)
     brain = ndimage.binary_fill_holes(largest)
+    added = np.zeros_like(brain)
     for image in bright_sequences:
-        brain = brain | _bright_at_surface(brain, image)
-    return np.asarray(ndimage.binary_dilation(ndimage.binary_fill_holes(brain)), dtype=bool)
+        added |= _bright_at_surface(brain, image)
+    return np.asarray(ndimage.binary_dilation(ndimage.binary_fill_holes(brain | added) if added.any() else brain), dtype=bool)
 
 
 def _bright_at_surface(brain: Mask, image: NDArray[np.float32]) -> Mask:
-    """Voxels just outside the mask that belong to a thick bright region which begins inside it."""
+    """Voxels just outside the mask that belong to a thick bright region which lies mostly inside it.
+
+    Looked for on every second voxel: a 2 mm step is fine enough for what must be 4 mm thick.
+    """
     from scipy import ndimage
 
-    inside = image[brain]
-    middle, high = np.percentile(inside, [50, 98])
-    spread = 1.4826 * float(np.median(np.abs(inside - middle)))
-    reach = ndimage.distance_transform_edt(~brain) <= SURFACE_REACH_MM
-    bright = reach & (image > max(middle + 3 * spread, 0.5 * (middle + high)))
-    ball = np.linalg.norm(np.indices((2 * SHEET_MM + 1,) * 3) - SHEET_MM, axis=0) <= SHEET_MM
-    thick = ndimage.binary_opening(bright, ball)
+    every = (slice(None, None, 2),) * 3
+    coarse, values = brain[every], image[every]
+    middle, high = np.percentile(values[coarse], [50, 98])
+    spread = 1.4826 * float(np.median(np.abs(values[coarse] - middle)))
+    reach = ndimage.binary_dilation(coarse, ndimage.generate_binary_structure(3, 2), iterations=SURFACE_REACH_MM // 2)
+    bright = reach & (values > max(middle + 3 * spread, 0.5 * (middle + high)))
+    thick = ndimage.binary_opening(bright, ndimage.generate_binary_structure(3, 1))
     labels, count = ndimage.label(thick)
-    if count == 0:
-        return np.zeros_like(brain)
     whole = np.bincount(labels.ravel(), minlength=count + 1)
-    within = np.bincount(labels[brain], minlength=count + 1)
+    within = np.bincount(labels[coarse], minlength=count + 1)
     keep = within > 0.5 * whole  # mostly in the brain: tumour; mostly outside: scalp or marrow that touches the mask
     keep[0] = False
-    return np.asarray(keep[labels] & ~brain)
+    fine = np.repeat(np.repeat(np.repeat(keep[labels], 2, 0), 2, 1), 2, 2)
+    return np.asarray(fine[tuple(slice(0, n) for n in brain.shape)] & ~brain)

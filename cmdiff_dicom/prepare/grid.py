@@ -9,10 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cmdiff_dicom.geometry import Affine, Geometry, Volume
+from cmdiff_dicom.geometry import Affine, Geometry, Volume, lattice_transform, resample
 
-LATTICE_TOLERANCE = 0.01
-"""Voxels by which two lattices may differ and still be one: rounding in headers stays far below."""
 FWHM_PER_SIGMA = 2.355
 
 
@@ -62,60 +60,24 @@ def onto_grid(volume: Volume, grid: Geometry, volume_mm_from_grid_mm: Affine | N
     A voxel reaches half a step beyond its centre, so the outer half of a thick end slice keeps its value; beyond is 0.
     Shapes: float32 `grid.shape`. `volume_mm_from_grid_mm` is a (4, 4) LPS transform, the identity unless given.
     """
-    between = np.eye(4) if volume_mm_from_grid_mm is None else volume_mm_from_grid_mm
-    volume_from_grid = volume.geometry.index_from_mm @ between @ grid.mm_from_index
-    exact = _same_lattice(volume_from_grid, volume.geometry.shape, grid.shape)
-    if exact is not None:
-        return _copy_lattice(volume.array, grid.shape, exact)
-    return _interpolate(volume, grid, volume_from_grid)
-
-
-def _same_lattice(volume_from_grid: Affine, volume_shape: tuple[int, ...], grid_shape: tuple[int, ...]) -> Affine | None:
-    """The whole-numbered form of a transform between two index spaces of one lattice, None where they differ."""
-    whole = np.round(volume_from_grid)
-    if not np.array_equal(np.abs(whole[:3, :3]).sum(0), [1, 1, 1]) or not np.array_equal(
-        np.abs(whole[:3, :3]).sum(1), [1, 1, 1]
-    ):
-        return None
-    ends = np.array([[k, j, i, 1] for k in (0, 1) for j in (0, 1) for i in (0, 1)], dtype=float)
-    ends[:, :3] *= np.maximum(np.array(grid_shape), np.array(volume_shape).max()) - 1
-    error = np.abs(ends @ (volume_from_grid - whole).T).max()
-    return whole if error < LATTICE_TOLERANCE else None
-
-
-def _copy_lattice(array: NDArray[np.float32], shape: tuple[int, ...], volume_from_grid: Affine) -> NDArray[np.float32]:
-    """Values of the same lattice, axes permuted and flipped as the transform says; 0 outside."""
-    turn, offset = volume_from_grid[:3, :3].astype(int), volume_from_grid[:3, 3].astype(int)
-    axes = [int(np.flatnonzero(turn[:, axis])[0]) for axis in range(3)]  # the volume's axis along each axis of the grid
-    result = np.zeros(shape, dtype=np.float32)
-    source, target = [slice(None)] * 3, [slice(None)] * 3
-    for axis, along in enumerate(axes):
-        sign, start, count = turn[along, axis], offset[along], array.shape[along]
-        index = start + sign * np.arange(shape[axis])
-        inside = np.flatnonzero((index >= 0) & (index < count))
-        if not len(inside):
-            return result
-        target[axis] = slice(int(inside[0]), int(inside[-1]) + 1)
-        stop = int(index[inside[-1]]) + sign
-        source[along] = slice(int(index[inside[0]]), None if stop < 0 else int(stop), int(sign))
-    result[tuple(target)] = array[tuple(source)].transpose(axes)
-    return result
-
-
-def _interpolate(volume: Volume, grid: Geometry, volume_from_grid: Affine) -> NDArray[np.float32]:
-    """Linear between the volume's voxels, which are first smoothed along axes that are finer than the grid."""
     from scipy import ndimage
 
+    between = np.eye(4) if volume_mm_from_grid_mm is None else volume_mm_from_grid_mm
+    if lattice_transform(volume.geometry, grid, between) is not None:
+        return resample(volume, grid, between)
+    smooth = smoothed_for(volume, float(grid.spacing_mm.max()))
+    smooth_from_grid = smooth.geometry.index_from_mm @ between @ grid.mm_from_index
     values = ndimage.affine_transform(
-        smoothed_for(volume, float(grid.spacing_mm.max())),
-        volume_from_grid[:3, :3],
-        volume_from_grid[:3, 3],
+        smooth.array,
+        smooth_from_grid[:3, :3],
+        smooth_from_grid[:3, 3],
         output_shape=grid.shape,
         output=np.float32,
         order=1,
         mode="nearest",
         prefilter=False,
     )
+    volume_from_grid = volume.geometry.index_from_mm @ between @ grid.mm_from_index
     k, j, i = (np.arange(n, dtype=np.float64) for n in grid.shape)
     for axis, count in enumerate(volume.geometry.shape):
         a, b, c, start = volume_from_grid[axis]
@@ -124,16 +86,30 @@ def _interpolate(volume: Volume, grid: Geometry, volume_from_grid: Affine) -> ND
     return np.asarray(values, dtype=np.float32)
 
 
-def smoothed_for(volume: Volume, spacing_mm: float) -> NDArray[np.float32]:
-    """The volume's values, smoothed along each axis as much as sampling every `spacing_mm` needs. Shapes: unchanged.
+def smoothed_for(volume: Volume, spacing_mm: float) -> Volume:
+    """The volume, smoothed along each axis as much as sampling every `spacing_mm` needs.
 
-    A Gaussian whose full width at half maximum, taken with the voxel's own, is the new spacing.
+    Axes at least twice too fine are halved by averaging pairs; the rest is a Gaussian whose full width at half maximum,
+    taken with the voxel's own, is the new spacing.
     """
     from scipy import ndimage
 
-    array = np.asarray(volume.array)
-    for axis, spacing in enumerate(volume.geometry.spacing_mm):
-        sigma = np.sqrt(max((spacing_mm / spacing) ** 2 - 1, 0)) / FWHM_PER_SIGMA
+    array, matrix = np.asarray(volume.array), volume.geometry.mm_from_index.copy()
+    for axis in range(3):
+        while 2 * np.linalg.norm(matrix[:3, axis]) <= spacing_mm * (1 + 1e-6) and array.shape[axis] >= 2:
+            array = _average_pairs(array, axis)
+            matrix[:3, 3] += 0.5 * matrix[:3, axis]
+            matrix[:3, axis] *= 2
+        ratio = spacing_mm / float(np.linalg.norm(matrix[:3, axis]))
+        sigma = max(ratio**2 - 1, 0.0) ** 0.5 / FWHM_PER_SIGMA
         if sigma > 0.3:  # below, the neighbours' weight is under half a per cent
             array = ndimage.gaussian_filter1d(array, sigma, axis=axis, output=np.float32, mode="nearest", truncate=3.0)
-    return np.asarray(array, dtype=np.float32)
+    k, j, i = array.shape
+    return Volume(array, Geometry((k, j, i), matrix, volume.geometry.frame_of_reference_uid))
+
+
+def _average_pairs(array: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Means of neighbours along an axis; an odd last one stands for itself."""
+    first, second = np.arange(0, array.shape[axis], 2), np.arange(1, array.shape[axis] + 1, 2)
+    second[-1] = min(second[-1], array.shape[axis] - 1)
+    return np.asarray((np.take(array, first, axis) + np.take(array, second, axis)) * np.float32(0.5), dtype=np.float32)
