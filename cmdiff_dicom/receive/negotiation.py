@@ -12,16 +12,16 @@ from collections.abc import Iterable
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, sop_class
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import ServiceClass, StorageServiceClass
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-STORAGE_SERVICE = "1.2.840.10008.4.2"
-_PREFERRED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+PREFERRED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+"""Chosen in this order where a peer offers several for one class."""
 
 
 def is_storage(sop_class_uid: str) -> bool:
     """True for every storage class, and for every class that no other service is known to have."""
-    service = sop_class.uid_to_service_class(sop_class_uid)
-    return service.__name__ in ("StorageServiceClass", "ServiceClass")
+    return sop_class.uid_to_service_class(sop_class_uid) in (StorageServiceClass, ServiceClass)
 
 
 def supported_contexts(proposed: Iterable[PresentationContext], only_sop_classes: Iterable[str]) -> list[PresentationContext]:
@@ -43,5 +43,5 @@ def supported_contexts(proposed: Iterable[PresentationContext], only_sop_classes
 
 def _in_order(transfer_syntaxes: list[str]) -> list[str]:
     """Without repetition, the preferred first: the acceptor's order decides."""
-    preferred = [uid for uid in _PREFERRED if uid in transfer_syntaxes]
+    preferred = [uid for uid in PREFERRED if uid in transfer_syntaxes]
     return list(dict.fromkeys([*preferred, *transfer_syntaxes]))
