@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmdiff_dicom.assemble.identify import CONTRAST_WORDS, WITHOUT_WORDS, is_fat_suppressed, recognise, technique
 from cmdiff_dicom.assemble.series import ENHANCED_FAULT, geometry_of, has_place, split_into_stacks
@@ -19,6 +20,8 @@ from cmdiff_dicom.errors import NoUsableSequence
 from cmdiff_dicom.records import Acquisition, ReceivedInstance, Sequence, Stack
 
 REFERENCE_ORDER = (Sequence.T1C, Sequence.T2F, Sequence.T2W)
+HEAD_MM = 100.0
+"""A stack that reaches less far in any direction covers a part of the head only."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,18 @@ def choose_stacks(instances: Iterable[ReceivedInstance], min_slices: int = 8) ->
     serving = {(stack.series_uid, stack.instances) for stack in chosen.values()}
     others = tuple(stack for stack in stacks if (stack.series_uid, stack.instances) not in serving)
     reference = reference_of(chosen)
-    refusal = "" if (reference and reference is not Sequence.T1C) or _has_fluid(chosen) else _refusal(stacks)
-    return Choice(study_uid, chosen, others, None if refusal else reference, refusal, notes, pixels_decide)
+    if reference and (thin_mm := float(_extent_mm(chosen[reference]).min())) < HEAD_MM:
+        notes = (*notes, f"{reference.value}, the reference, covers only {thin_mm:.0f} mm; nothing beyond is segmented")
+    refusal = "" if reference else _refusal(stacks)
+    return Choice(study_uid, chosen, others, reference, refusal, notes, pixels_decide)
 
 
 def reference_of(available: Iterable[Sequence]) -> Sequence | None:
-    """The sequence whose series carries the result: T1c, else FLAIR, else T2; None without FLAIR and T2."""
+    """The sequence whose series carries the result: T1c, else FLAIR, else T2; None without FLAIR and T2, which show edema."""
     there = set(available)
-    if not _has_fluid(there):
+    if not there & {Sequence.T2F, Sequence.T2W}:
         return None
     return next(sequence for sequence in REFERENCE_ORDER if sequence in there)
-
-
-def _has_fluid(available: Iterable[Sequence]) -> bool:
-    """True where oedema can be seen at all: FLAIR or T2 is there."""
-    return bool({Sequence.T2F, Sequence.T2W} & set(available))
 
 
 # --- recognition across the study ---------------------------------------------------------------
@@ -113,11 +113,10 @@ def _study_words(stacks: tuple[Stack, ...]) -> frozenset[str]:
 
 def _preference(stack: Stack) -> tuple[object, ...]:
     """Greater is better: covers a head, no fat suppression, original, finest voxel, best coverage, latest."""
-    acquisition, geometry = acquisition_of(stack), geometry_of(stack)
-    extent_mm = geometry.spacing_mm * np.array(geometry.shape)
+    acquisition, geometry, extent_mm = acquisition_of(stack), geometry_of(stack), _extent_mm(stack)
     latest = max(instance.acquisition.acquisition_time for instance in stack.instances)
     return (
-        bool(extent_mm.min() >= 100),
+        bool(extent_mm.min() >= HEAD_MM),
         not is_fat_suppressed(acquisition),
         acquisition.image_type[:1] != ("DERIVED",),
         -round(float(geometry.spacing_mm.max()), 1),
@@ -126,6 +125,12 @@ def _preference(stack: Stack) -> tuple[object, ...]:
         latest,
         stack.series_uid,
     )
+
+
+def _extent_mm(stack: Stack) -> NDArray[np.float64]:
+    """How far a stack reaches along k, j and i."""
+    geometry = geometry_of(stack)
+    return np.asarray(geometry.spacing_mm * np.array(geometry.shape), dtype=np.float64)
 
 
 def _pair_of_t1(stacks: tuple[Stack, ...]) -> tuple[Stack, Stack] | None:

@@ -114,6 +114,21 @@ def test_a_thin_fine_slab_does_not_displace_a_whole_head():
     assert len(chosen.stacks[Sequence.T1C].instances) == 30
 
 
+def test_a_reference_that_covers_a_part_of_the_head_is_noted():
+    head = noise(oblique_grid(shape=(30, 40, 40), spacing_mm=(5, 5, 5)))
+    assert "T1c, the reference, covers only 22 mm" in choice(*study()).notes[0]
+    assert not choice(series(Sequence.T2F, volume=head)).notes
+
+
+def test_two_acquisitions_in_one_series_serve_as_one_whole():
+    first, second = (series(Sequence.T2F, SeriesInstanceUID="1.2.3", AcquisitionNumber=n) for n in (1, 2))
+    for n, data_set in enumerate(second):
+        data_set.SOPInstanceUID = f"1.2.4.{n}"
+    chosen = choice([data_set for pair in zip(first, second, strict=True) for data_set in pair])
+    assert len({i.acquisition.acquisition_number for i in chosen.stacks[Sequence.T2F].instances}) == 1
+    assert [len(stack.instances) for stack in chosen.others] == [10]
+
+
 def test_fat_suppressed_images_serve_only_where_nothing_else_does():
     fine = noise(oblique_grid(spacing_mm=(2.0, 1.0, 1.0)))
     fat_suppressed = series(Sequence.T1C, volume=fine, number=9, ScanOptions=["IR", "FS"])
@@ -216,4 +231,4 @@ def test_the_explanation_names_every_stack_and_why():
     assert "contradicts the description, which says T2" in text
     assert "FLAIR (reference)" in text
     assert "5 slice(s), at least 8 wanted" in text
-    assert text.count("\n") == 3
+    assert text.count("\n") == 4
