@@ -192,7 +192,7 @@ def _weights(settings: Settings) -> Iterator[Finding]:
 
 
 def _destinations(settings: Settings) -> Iterator[Finding]:
-    """Every destination answers, and takes the SEG class (CASES that the first delivery would else meet)."""
+    """Every destination answers, takes Segmentation Storage, and offers storage commitment where it is wanted."""
     for destination in settings.destinations:
         about = f"destination {destination.name}"
         try:

@@ -76,6 +76,8 @@ def _send(delivery: Delivery, owner: str, work: DeliverWork) -> str:
     destination = work.destination(delivery.destination)
     if destination is None:
         raise Broken(f"destination '{delivery.destination}' is not in the settings any more; add it and retry the job")
+    if not work.spool.has(delivery.blob_sha256):
+        raise Broken("the result's bytes were purged with its study; have the study sent again")
     receipt = destination.send(work.spool.read(delivery.blob_sha256))
     wants_commitment = _wants_commitment(delivery.destination, work.settings)
     transaction_uid = f"2.25.{uuid4().int}" if wants_commitment else None

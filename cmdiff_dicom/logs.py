@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def log(step: str, **fields: str | int | float | bool | None) -> None:
     """Print one line: when, which step, and the allow-listed fields; others are dropped."""
     line: dict[str, object] = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "step": step}
     line |= {key: round(value, 3) if isinstance(value, float) else value for key, value in fields.items() if key in ALLOWED}
-    print(json.dumps(line), file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):  # a log that nobody reads any more stops nothing
+        print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 def place(error: BaseException) -> str:

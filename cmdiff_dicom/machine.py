@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 from pathlib import Path
 
@@ -20,3 +21,13 @@ def missing_instructions(cpu_info: Path = CPU_INFO, machine: str = "") -> tuple[
             shown = set(value.split())
             return tuple(wanted for wanted in WANTED_ON_X86 if wanted not in shown)
     return ()
+
+
+def why_no_torch() -> str:
+    """Why this machine cannot segment, and what to do; "" where nothing speaks against it. Loads nothing."""
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not installed; pip install 'cmdiff-dicom[infer]', or serve --queues deliver only"
+    lacking = missing_instructions()
+    if lacking:
+        return f"this CPU lacks {', '.join(lacking)}; give the virtual machine its host's CPU model (cpu host-passthrough)"
+    return ""

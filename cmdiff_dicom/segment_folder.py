@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cmdiff_dicom import __version__
 from cmdiff_dicom.errors import Broken, Refused
-from cmdiff_dicom.records import Analysis, AssembledStudy, Blob, ReceivedInstance
+from cmdiff_dicom.records import Analysis, AssembledStudy, Blob, ReceivedInstance, Sequence, Stack
 from cmdiff_dicom.settings import SegmentSettings
-
-if TYPE_CHECKING:
-    from cmdiff_dicom.assemble import Choice
 
 SEGMENTED, NOT_ANALYSED, NO_TUMOUR = 0, 3, 4
 
@@ -37,6 +35,11 @@ class Outcome:
     text: str
 
 
+def named(content: bytes) -> Blob:
+    """What the spool would call these bytes, which are not kept."""
+    return Blob(sha256(content).hexdigest(), len(content))
+
+
 class Memory:
     """Bytes by their digest, as the spool keeps them, but only as long as the process lives."""
 
@@ -44,7 +47,7 @@ class Memory:
         self._contents: dict[str, bytes] = {}
 
     def keep(self, content: bytes) -> Blob:
-        blob = Blob(sha256(content).hexdigest(), len(content))
+        blob = named(content)
         self._contents[blob.sha256] = bytes(content)
         return blob
 
@@ -65,7 +68,8 @@ def segment_folder(folder: Path, output: Path, settings: SegmentSettings, min_sl
     memory = Memory()
     instances, problems = _read(folder, memory)
     choice = choose_stacks(instances, min_slices)
-    summary: dict[str, Any] = {"version": __version__, "problems": problems, **_choice_summary(choice)}
+    summary: dict[str, Any] = {"version": __version__, "problems": problems, **_stacks_summary(choice.stacks, choice.reference)}
+    summary["notes"] = list(choice.notes)
     output.mkdir(parents=True, exist_ok=True)
     if choice.refusal:
         return _ended(output, summary, NOT_ANALYSED, "not analysed", choice.refusal)
@@ -90,7 +94,7 @@ def explain_folder(folder: Path, min_slices: int) -> str:
     """For every study in the folder: which stack would serve as which sequence, and why. Raises: NoStudy."""
     from cmdiff_dicom.assemble import choose_stacks, explain
 
-    instances, problems = _read_all(folder, Memory())
+    instances, problems = _read_all(folder, named)
     studies = dict.fromkeys(instance.study_uid for instance in instances)
     tables = [
         explain(choose_stacks(tuple(i for i in instances if i.study_uid == study_uid), min_slices)) for study_uid in studies
@@ -100,36 +104,33 @@ def explain_folder(folder: Path, min_slices: int) -> str:
 
 def _read(folder: Path, memory: Memory) -> tuple[tuple[ReceivedInstance, ...], list[str]]:
     """The instances of the folder's one study, and what could not be read."""
-    instances, problems = _read_all(folder, memory)
+    instances, problems = _read_all(folder, memory.keep)
     studies = {instance.study_uid for instance in instances}
     if len(studies) > 1:
         raise NoStudy(f"{folder}: found {len(studies)} studies, wanted one; give the folder of one study")
     return instances, problems
 
 
-def _read_all(folder: Path, memory: Memory) -> tuple[tuple[ReceivedInstance, ...], list[str]]:
+def _read_all(folder: Path, keep: Callable[[bytes], Blob]) -> tuple[tuple[ReceivedInstance, ...], list[str]]:
     from cmdiff_dicom.receive import read_folder
 
     if not folder.is_dir():
         raise NoStudy(f"{folder}: no such folder; give the folder that holds the study's DICOM files")
-    content = read_folder(folder, memory.keep)
+    content = read_folder(folder, keep)
     if not content.instances:
-        unread = f"; {len(content.problems)} files could not be read" if content.problems else ""
-        raise NoStudy(f"{folder}: found no DICOM file{unread}; give the folder that holds the study's DICOM files")
+        found = ", ".join(content.problems) or "nothing"
+        raise NoStudy(f"{folder}: holds no DICOM instance, but {found}; give the folder that holds the study's DICOM files")
     return tuple(content.instances), [str(problem) for problem in content.problems]
 
 
-def _choice_summary(choice: Choice) -> dict[str, Any]:
-    sequences = {
-        sequence.value: {"why": stack.why, "slices": len(stack.instances)} for sequence, stack in choice.stacks.items()
-    }
-    reference = choice.reference.value if choice.reference else None
-    return {"sequences": sequences, "reference": reference, "notes": list(choice.notes)}
+def _stacks_summary(stacks: Mapping[Sequence, Stack], reference: Sequence | None) -> dict[str, Any]:
+    sequences = {sequence.value: {"why": stack.why, "slices": len(stack.instances)} for sequence, stack in stacks.items()}
+    return {"sequences": sequences, "reference": reference.value if reference else None}
 
 
 def _analysis_summary(study: AssembledStudy, analysis: Analysis, seconds: dict[str, float]) -> dict[str, Any]:
     model = analysis.label_map.model
-    return {
+    return _stacks_summary(study.stacks, study.reference) | {
         "volumes_ml": {label.name: round(float(ml), 2) for label, ml in analysis.label_map.volume_ml.items()},
         "registration": {sequence.value: round(float(q), 3) for sequence, q in analysis.prepared.registration.items()},
         "model": {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256},
@@ -163,7 +164,7 @@ def _ended(output: Path, summary: dict[str, Any], status: int, outcome: str, rea
             (output / name).unlink(missing_ok=True)
     lines = [f"{outcome}: {reason}" if reason else outcome]
     lines += [f"  {name}: {ml:.1f} ml" for name, ml in summary.get("volumes_ml", {}).items() if ml]
-    lines += [f"  {name}: {found['why']}" for name, found in summary["sequences"].items()]
+    lines += [f"  {found['why']}" for found in summary["sequences"].values()]
     written = ("segmentation.dcm", "overlay.png", "summary.json") if status == SEGMENTED else ("summary.json",)
     lines.append(f"  in {output}: {', '.join(written)}")
     return Outcome(status, "\n".join(lines))

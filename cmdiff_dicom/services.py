@@ -11,23 +11,20 @@ Each runs until SIGTERM or SIGINT and then ends in order.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cmdiff_dicom import __version__
 from cmdiff_dicom.errors import Broken, CmdiffError, SettingsFault
 from cmdiff_dicom.ledger import Ledger, open_ledger
 from cmdiff_dicom.logs import log, place, silence_libraries
-from cmdiff_dicom.machine import missing_instructions
+from cmdiff_dicom.machine import why_no_torch
 from cmdiff_dicom.records import ReceivedInstance
 from cmdiff_dicom.records import Sequence as MrSequence
 from cmdiff_dicom.settings import Settings
@@ -134,6 +131,8 @@ def report_taker(ledger: Ledger) -> Callable[[int, Any], int]:
 
 def listen(settings: Settings, with_dispatcher: bool = True) -> int:
     """Receives until told to stop."""
+    from cmdiff_dicom.dispatch import stop_signal
+
     with stop_signal() as stop, listening(settings, with_dispatcher) as listener:
         while not stop.wait(1.0):
             if not listener.is_alive:
@@ -182,6 +181,8 @@ def ticking(dispatcher: Dispatcher | None, every_s: float) -> Iterator[None]:
 
 def dispatch(settings: Settings) -> int:
     """Dispatches until told to stop."""
+    from cmdiff_dicom.dispatch import stop_signal
+
     silence_libraries()
     with stop_signal() as stop:
         ledger = open_the_ledger(settings)
@@ -199,6 +200,8 @@ def dispatch(settings: Settings) -> int:
 
 def worker(settings: Settings, queues: Sequence[str], settings_path: Path | None) -> int:
     """Keeps one child for each queue until told to stop; 1 where one cannot be kept alive."""
+    from cmdiff_dicom.dispatch import stop_signal
+
     with stop_signal() as stop, working(settings, queues, settings_path) as supervisor:
         while not stop.wait(1.0):
             if not supervisor.tick():
@@ -240,11 +243,9 @@ def serve(settings: Settings, queue: str) -> int:
     ledger, spool = open_the_ledger(settings), open_spool(settings)
     at_start: Callable[[], Any]
     if queue == SEGMENT_QUEUE:
-        if importlib.util.find_spec("torch") is None:
-            raise Broken("torch is not installed: pip install 'cmdiff-dicom[infer]', or serve --queues deliver only")
-        lacking = missing_instructions()
-        if lacking:  # torch would end each child by signal 4, again and again
-            raise Broken(f"this CPU lacks {', '.join(lacking)}; give the virtual machine its host's CPU model")
+        fault = why_no_torch()
+        if fault:  # else each child would end by it, again and again
+            raise Broken(fault)
         segment, load = segment_worker(settings, ledger, spool)
         app, processes, at_start = make_celery_app(settings.queue.url, segment, _not_here, _not_here), 1, load
     else:
@@ -299,7 +300,7 @@ def destinations(settings: Settings, ledger: Ledger) -> Callable[[str], Destinat
 
 def run(settings: Settings, settings_path: Path | None) -> int:
     """Everything on this machine, with a Redis in the state folder, until told to stop; no process stays behind."""
-    from cmdiff_dicom.dispatch import DELIVER_QUEUE, SEGMENT_QUEUE, EmbeddedRedis
+    from cmdiff_dicom.dispatch import DELIVER_QUEUE, SEGMENT_QUEUE, EmbeddedRedis, stop_signal
 
     with stop_signal() as stop, EmbeddedRedis(settings.state / "redis") as redis:
         queue = settings.queue.model_copy(update={"url": redis.url})
@@ -313,22 +314,6 @@ def run(settings: Settings, settings_path: Path | None) -> int:
                     log("run", state="a part died; all stop")
                     return 1
     return 0
-
-
-@contextmanager
-def stop_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; the former handlers return at the end."""
-    event = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        event.set()
-
-    former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield event
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _not_here(_: object) -> None:

@@ -1,6 +1,6 @@
 """Settles studies, rings workers through Celery over Redis, and picks up what was lost."""
 
-from cmdiff_dicom.dispatch.children import Supervisor, die_with_parent
+from cmdiff_dicom.dispatch.children import Supervisor, stop_signal
 from cmdiff_dicom.dispatch.dispatcher import Dispatcher, Recognised
 from cmdiff_dicom.dispatch.embedded import EmbeddedRedis
 from cmdiff_dicom.dispatch.serving import serve_queue
@@ -14,8 +14,8 @@ __all__ = [
     "EmbeddedRedis",
     "Recognised",
     "Supervisor",
-    "die_with_parent",
     "make_celery_app",
     "make_ringing_app",
     "serve_queue",
+    "stop_signal",
 ]

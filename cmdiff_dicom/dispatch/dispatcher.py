@@ -11,6 +11,7 @@ Redis is found to have lost everything. A job that was put off rings as late as 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from cmdiff_dicom.records import ReceivedInstance
 from cmdiff_dicom.settings import Settings
 from cmdiff_dicom.spool import Spool
 
+Thing = tuple[str, str | int]
+"""A kind, "job", "delivery" or "commitment", and the key or number that is rung."""
 RING_AGAIN_S = 60.0
 RING_AGAIN_LIMIT_S = 900.0
 PURGE_EVERY_S = 60.0
@@ -71,7 +74,7 @@ class Dispatcher:
     _watch: Stopwatch = field(init=False)
     _seen: set[Hashable] = field(init=False, default_factory=set)
     _verdicts: dict[str, tuple[int, Recognised]] = field(init=False, default_factory=dict)
-    _owed: set[tuple[str, Hashable]] = field(init=False, default_factory=set)
+    _owed: set[Thing] = field(init=False, default_factory=set)
     _started: float = field(init=False, default=0.0)
     _is_first_tick: bool = field(init=False, default=True)
     _purged: float | None = field(init=False, default=None)
@@ -126,6 +129,8 @@ class Dispatcher:
                 raise
             except Exception as error:  # one study's headers that make us stumble must not keep the others waiting
                 log("dispatch.recognise", state="failed", where=place(error))
+                if still_s >= limits.give_up_s:
+                    self._refuse_unexpected(study, place(error))
 
     def _settle(self, study: StudyActivity, give_up: bool) -> None:
         limits = self.settings.dispatch
@@ -144,6 +149,12 @@ class Dispatcher:
         self._verdicts.pop(study.study_uid, None)
         if job is not None:
             log("dispatch.settled", job=job.key, state=job.state.value, attempt=job.revision)
+
+    def _refuse_unexpected(self, study: StudyActivity, where: str) -> None:
+        """A study whose headers nothing of ours understands ends by name too, until more of it comes."""
+        key = hashlib.sha256(f"{study.study_uid} {study.arrivals} {where}".encode()).hexdigest()
+        reason = f"unexpected {where}; please report this"
+        self.ledger.settle(study.study_uid, study.arrivals, key, {}, "its headers could not be understood", reason)
 
     def _recognised(self, study: StudyActivity) -> Recognised:
         """The verdict on a study as it stands, made once for each number of arrivals."""
@@ -167,16 +178,18 @@ class Dispatcher:
     # --- ring -----------------------------------------------------------------------------------
 
     def ring_workers(self) -> None:
-        """Every waiting job and delivery has been rung as often as its turn has come. Raises: BrokerUnavailable."""
+        """Every waiting job and delivery has been rung as often as its turn has come; without Redis, once it is back."""
+        waiting: dict[Thing, Job | Delivery] = {("job", job.key): job for job in self.ledger.waiting_jobs()}
+        waiting |= {("delivery", delivery.id): delivery for delivery in self.ledger.pending_deliveries()}
+        still_s = {thing: self._still_s(thing, (one.rings, one.attempts)) for thing, one in waiting.items()}
         try:
             lost_all = self.bell.found_empty()
-            for job in self.ledger.waiting_jobs():
-                self._ring(("job", job.key), job, lost_all)
-            for delivery in self.ledger.pending_deliveries():
-                self._ring(("delivery", delivery.id), delivery, lost_all)
-            for kind, delivery_id in [owed for owed in self._owed if owed[0] == "commitment"]:
-                self.bell.ring_commitment(int(str(delivery_id)))
-                self._owed.discard((kind, delivery_id))
+            for thing, one in waiting.items():
+                is_due = still_s[thing] >= wait_before_ring_s(one.rings, one.attempts) or (lost_all and one.rings > 0)
+                if thing in self._owed or (is_due and self._count_ring(one)):
+                    self._ring(thing)
+            for thing in [thing for thing in self._owed if thing[0] == "commitment"]:
+                self._ring(thing)
         except BrokerUnavailable as error:
             if self._bell_works:
                 log("dispatch.bell", state="lost", error=type(error).__name__)
@@ -185,25 +198,24 @@ class Dispatcher:
         if not self._bell_works:
             log("dispatch.bell", state="back")
         self._bell_works = True
+        self._owed &= set(waiting)  # what meanwhile went another way is owed no ring
 
-    def _ring(self, thing: tuple[str, Hashable], waiting: Job | Delivery, lost_all: bool) -> None:
-        """Rings one thing if its turn has come. The ring is counted first, since a worker takes only what was rung."""
-        still_s = self._still_s(thing, (waiting.rings, waiting.attempts))
-        lost = lost_all and waiting.rings > 0
-        if thing not in self._owed:
-            if still_s < wait_before_ring_s(waiting.rings, waiting.attempts) and not lost:
-                return
-            if isinstance(waiting, Job):
-                counted = self.ledger.take_ring(waiting.key, waiting.rings)
-            else:
-                counted = self.ledger.take_delivery_ring(waiting.id, waiting.rings)
-            if not counted:
-                return
-            self._owed.add(thing)
-        if isinstance(waiting, Job):
-            self.bell.ring(waiting.key)
+    def _count_ring(self, one: Job | Delivery) -> bool:
+        """True for the one dispatcher that may ring now. Counted before it rings: a worker takes only what was rung."""
+        if isinstance(one, Job):
+            return self.ledger.take_ring(one.key, one.rings)
+        return self.ledger.take_delivery_ring(one.id, one.rings)
+
+    def _ring(self, thing: Thing) -> None:
+        """Rings; what Redis does not take is owed, and rung at the next contact."""
+        self._owed.add(thing)
+        kind, name = thing
+        if kind == "job":
+            self.bell.ring(str(name))
+        elif kind == "delivery":
+            self.bell.ring_delivery(int(name))
         else:
-            self.bell.ring_delivery(waiting.id)
+            self.bell.ring_commitment(int(name))
         self._owed.discard(thing)
 
     # --- take back, ask again, clean up ---------------------------------------------------------

@@ -113,6 +113,18 @@ def test_headers_that_make_us_stumble_keep_no_other_study_waiting(node):
     assert [job.study_uid for job in node.ledger.jobs()] == ["1.2"]
 
 
+def test_headers_that_nothing_understands_end_by_name_at_give_up(node):
+    def stumble(instances):
+        raise KeyError("DOE^JANE")
+
+    node.dispatcher.recognise = stumble
+    node.receive_all()
+    node.wait(910, tick_s=10)
+    (job,) = node.ledger.jobs()
+    assert job.state is JobState.REFUSED
+    assert "KeyError at test_dispatcher.py" in job.reason and "DOE" not in job.reason
+
+
 def test_silence_while_nobody_listened_proves_nothing(node):
     """After a start the study waits its quiet time, however old its last image is: the sender could not reach us."""
     node.wall = datetime(2020, 1, 1, tzinfo=UTC)
@@ -246,6 +258,18 @@ def test_two_dispatchers_ring_once(node):
         node.wait(2)
         other.tick()
     assert len(node.bell.rung) == 1
+
+
+def test_a_backoff_goes_on_while_redis_is_away(node):
+    """A job rung twice before waits its two minutes from its last ring, not from the return of Redis."""
+    node.settled()
+    node.wait(62)
+    assert len(node.bell.rung) == 2
+    node.bell.works = False
+    node.wait(100, tick_s=10)
+    node.bell.works = True
+    node.wait(30)
+    assert len(node.bell.rung) == 3
 
 
 # --- lost leases --------------------------------------------------------------------------------

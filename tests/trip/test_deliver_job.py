@@ -146,6 +146,13 @@ def test_a_destination_that_left_the_settings_is_told(trip):
     assert failed.state is DeliveryState.FAILED and "not in the settings" in failed.reason
 
 
+def test_a_result_that_was_purged_meanwhile_is_told(trip):
+    trip = trip()
+    trip.node.spool.delete(trip.delivery.blob_sha256)
+    failed = trip.deliver()
+    assert failed.state is DeliveryState.FAILED and "purged" in failed.reason
+
+
 def test_after_a_person_mended_it_a_failed_delivery_goes_the_same_bytes(trip):
     trip = trip(Faults(statuses=(0xC000, 0x0000), report=NEVER))
     blob = trip.deliver().blob_sha256
