@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import traceback
+import warnings
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +23,9 @@ NOISY = ("pynetdicom", "pydicom", "highdicom", "celery", "kombu", "redis", "sqla
 
 
 def silence_libraries() -> None:
-    """Library loggers say nothing below CRITICAL and hand nothing to the root logger."""
+    """Library loggers say nothing below CRITICAL and hand nothing to the root logger; warnings, which quote values, are off."""
     for name in NOISY:
+        warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
         logger = logging.getLogger(name)
         logger.handlers = [logging.NullHandler()]
         logger.propagate = False

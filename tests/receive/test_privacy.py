@@ -1,10 +1,13 @@
 """No patient's value in any line that is printed or logged while instances and reports come in, with every logger heard."""
 
 import logging
+import warnings
 
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from cmdiff_dicom.logs import NOISY, silence_libraries
 from tests.support.instances import IMPLICIT, encoded, mr_data_set
 from tests.support.raw_peer import COMMITMENT, RawPeer
 
@@ -76,3 +79,30 @@ def test_a_report_leaves_no_patient_value(node, heard):
         peer.associate([(COMMITMENT, (IMPLICIT,))])
         peer.report(encoded(information, IMPLICIT))
     assert CANARY not in heard()
+
+
+@pytest.fixture
+def loggers_restored():
+    """What a process does once and for all is undone for the tests that come after."""
+    loggers = [logging.getLogger(name) for name in NOISY]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    yield
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("loggers_restored")
+def test_a_library_that_warns_of_a_value_is_not_heard_once_libraries_are_silenced():
+    def spoken() -> list[str]:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.resetwarnings()
+            if silenced:
+                silence_libraries()
+            DataElement(0x00100030, "DA", CANARY)  # no date: the library's warning quotes it
+        return [str(warning.message) for warning in told]
+
+    silenced = False
+    assert any(CANARY in line for line in spoken())
+    silenced = True
+    assert spoken() == []
