@@ -186,7 +186,7 @@ def test_a_report_that_is_not_taken_is_answered_with_a_failure_and_the_associati
         assert peer.report(report_on("1.2.79")) == 0x0000
 
 
-@pytest.mark.parametrize("information", [b"", b"\xff" * 40, b"this is no data set"])
+@pytest.mark.parametrize("information", [b"", b"\xff" * 40, b"this is no data set"], ids=["empty", "noise", "text"])
 def test_a_report_that_cannot_be_read_is_answered_with_a_failure_and_the_association_goes_on(node, information):
     node.unreadable_is_a_fault = True
     with reporting_peer(node.port) as peer:
@@ -209,6 +209,33 @@ def test_four_senders_at_once_are_all_stored(node):
         thread.join()
     assert statuses == [0x0000] * 20
     assert len(node.stored()) == 20
+
+
+def test_one_instance_sent_three_times_at_once_is_stored_once_and_always_answered_with_success(node):
+    def send():
+        with RawPeer(node.port) as peer:
+            peer.associate()
+            statuses.extend(peer.store(data_set) for _ in range(3))
+            peer.release()
+
+    data_set, statuses = mr_data_set(), []
+    threads = [threading.Thread(target=send) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [0x0000] * 9
+    (instance,) = node.stored()
+    assert node.spool.read(instance.blob.sha256) == data_set
+
+
+def test_each_instance_may_come_on_an_association_of_its_own(node):
+    for number in (3, 1, 4, 2):
+        with RawPeer(node.port) as peer:
+            peer.associate()
+            assert peer.store(mr_data_set(f"1.2.{number}", number), f"1.2.{number}") == 0x0000
+            peer.release()
+    assert {instance.instance_number for instance in node.stored()} == {1, 2, 3, 4}
 
 
 def test_a_stopped_listener_frees_its_port_and_ends_its_associations(start_node):

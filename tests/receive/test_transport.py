@@ -127,7 +127,9 @@ def test_each_message_is_measured_by_itself(hasty):
         assert [peer.store(mr_data_set(f"1.2.{number}", number), f"1.2.{number}") for number in range(20)] == [0x0000] * 20
 
 
-@pytest.mark.parametrize("command", [b"\xff" * 30, b"", struct.pack("<HHLH", 0, 0x0100, 2, 0xBEEF)])
+@pytest.mark.parametrize(
+    "command", [b"\xff" * 30, b"", struct.pack("<HHLH", 0, 0x0100, 2, 0xBEEF)], ids=["noise", "empty", "unknown command"]
+)
 def test_a_command_that_is_none_ends_only_its_association(hasty, command):
     with RawPeer(hasty.port) as peer:
         peer.associate()
