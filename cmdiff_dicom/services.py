@@ -16,12 +16,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmdiff_dicom import __version__
-from cmdiff_dicom.errors import Broken, CmdiffError, SettingsFault
+from cmdiff_dicom.errors import Broken, BrokerUnavailable, CmdiffError, SettingsFault
 from cmdiff_dicom.ledger import Ledger, open_ledger
 from cmdiff_dicom.logs import log, place, silence_libraries
 from cmdiff_dicom.machine import why_no_torch
@@ -307,11 +307,13 @@ def run(settings: Settings, settings_path: Path | None) -> int:
         own = settings.model_copy(update={"queue": queue})
         with listening(own) as listener, working(own, (SEGMENT_QUEUE, DELIVER_QUEUE), settings_path) as supervisor:
             while not stop.wait(1.0):
+                supervisor.tick()  # reception goes on, also where workers die again and again
                 if not redis.is_alive:
-                    log("run", state="redis died; started again")
-                    redis.start_again()
-                if not (listener.is_alive and supervisor.tick()):
-                    log("run", state="a part died; all stop")
+                    log("run", state="Redis died; started again")
+                    with suppress(BrokerUnavailable):  # the next turn tries again
+                        redis.start_again()
+                if not listener.is_alive:
+                    log("run", state="the listener died; all stop")
                     return 1
     return 0
 

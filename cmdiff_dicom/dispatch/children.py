@@ -29,6 +29,8 @@ HEALTHY_AFTER_S = 30.0
 """A child that lived this long had started well: its next death counts as the first again."""
 QUICK_DEATHS = 5
 """So many deaths in a row, each before HEALTHY_AFTER_S, mean that starting again does not help."""
+TRY_AGAIN = 75
+"""Exit status of a child that ended for something outside (EX_TEMPFAIL of sysexits.h): it starts again, and is not counted."""
 
 
 def die_with_parent(parent_pid: int, death_signal: int = signal.SIGTERM) -> None:
@@ -78,8 +80,8 @@ def stop_signal() -> Iterator[threading.Event]:
 class Supervisor:
     """Keeps one child per name alive; a dead one starts again after 1 s, doubling to a minute while deaths are quick.
 
-    `tick()` is to be called about once a second; it answers False once a child has died QUICK_DEATHS times in a row,
-    so that the service manager, which knows how to tell a person, takes over.
+    `tick()` is to be called about once a second. It answers False while a child has died QUICK_DEATHS times in a row, so
+    that a caller may leave it to the service manager, which knows how to tell a person; it tries on all the same.
     """
 
     commands: dict[str, list[str]]
@@ -91,19 +93,17 @@ class Supervisor:
     _wait_until: dict[str, float] = field(default_factory=dict)
 
     def tick(self) -> bool:
-        """True while every child lives or is worth another start."""
+        """Every dead child whose time has come is started again. False where that seems not to help."""
         for name, command in self.commands.items():
             child = self._children.get(name)
             if child is not None and child.poll() is None:
                 continue
             if child is not None:
                 self._bury(name, child)
-                if self._deaths[name] >= QUICK_DEATHS:
-                    return False
             if self.clock() >= self._wait_until.get(name, 0.0):
                 self._children[name] = start_child(command, **self.options)
                 self._started[name] = self.clock()
-        return True
+        return all(deaths < QUICK_DEATHS for deaths in self._deaths.values())
 
     def pids(self) -> dict[str, int]:
         return {name: child.pid for name, child in self._children.items() if child.poll() is None}
@@ -123,7 +123,8 @@ class Supervisor:
         stop_child(child, grace_s=0.0)
         del self._children[name]
         lived_s = self.clock() - self._started[name]
-        self._deaths[name] = 1 if lived_s >= HEALTHY_AFTER_S else self._deaths.get(name, 0) + 1
-        wait_s = min(60.0, 2.0 ** (self._deaths[name] - 1))
+        quick = 0 if lived_s >= HEALTHY_AFTER_S else self._deaths.get(name, 0)
+        self._deaths[name] = quick + (child.returncode != TRY_AGAIN)
+        wait_s = min(60.0, 2.0 ** max(self._deaths[name] - 1, 0))
         self._wait_until[name] = self.clock() + wait_s
         log("child.died", process=name, status=child.returncode, attempt=self._deaths[name], seconds=lived_s)

@@ -1,8 +1,9 @@
-"""A Celery worker on one queue that ends itself rather than stay mute.
+"""A Celery worker on one queue that ends itself rather than stay mute, and begins once Redis takes messages.
 
 After a lost connection Celery consumes again by itself; should it ever not, a worker that lives and takes nothing looks
 well from outside. So each one watches its queue: messages there, nothing in hand, look after look, and it exits, to be
-started again by its parent.
+started again by its parent. A Redis that refuses writes, being full or unable to save, ends Celery's worker: that is no
+fault of the worker's either, and the next one waits until Redis takes them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from cmdiff_dicom.dispatch.children import die_with_parent
+from cmdiff_dicom.dispatch.children import TRY_AGAIN, die_with_parent
 from cmdiff_dicom.dispatch.tasks import Doorbell
 from cmdiff_dicom.errors import BrokerUnavailable
 from cmdiff_dicom.logs import log, place, silence_libraries
@@ -23,8 +24,7 @@ from cmdiff_dicom.logs import log, place, silence_libraries
 LOOK_EVERY_S = 10.0
 MUTE_LOOKS = 4
 """So many looks in a row at a filled queue with empty hands: about 40 s."""
-MUTE_STATUS = 75
-"""EX_TEMPFAIL of sysexits.h: starting again may help."""
+WAIT_FOR_REDIS_S = 2.0
 
 
 def serve_queue(app: Any, queue: str, processes: int, at_start: Callable[[], None]) -> int:
@@ -44,8 +44,13 @@ def serve_queue(app: Any, queue: str, processes: int, at_start: Callable[[], Non
 
     def ready(**_: Any) -> None:
         log("worker.ready", queue=queue, count=processes)
-        threading.Thread(target=_watch, args=(Doorbell(app), queue, processes), name="mute-watch", daemon=True).start()
+        threading.Thread(target=_watch, args=(bell, queue, processes), name="mute-watch", daemon=True).start()
 
+    bell = Doorbell(app)
+    if not bell.takes_messages():
+        log("worker.waits", queue=queue, state="Redis takes no messages")
+        while not bell.takes_messages():
+            time.sleep(WAIT_FOR_REDIS_S)
     worker_process_init.connect(start, weak=False)
     worker_ready.connect(ready, weak=False)
     worker = app.Worker(
@@ -53,7 +58,7 @@ def serve_queue(app: Any, queue: str, processes: int, at_start: Callable[[], Non
         without_gossip=True, without_mingle=True, without_heartbeat=True,
     )  # fmt: skip
     worker.start()
-    return int(worker.exitcode or 0)
+    return TRY_AGAIN if worker.exitcode else 0
 
 
 def _watch(bell: Doorbell, queue: str, processes: int) -> None:
@@ -70,4 +75,4 @@ def _watch(bell: Doorbell, queue: str, processes: int) -> None:
             mute = 0  # Celery tries to connect, for ever
         if mute >= MUTE_LOOKS:
             log("worker.mute", queue=queue, state="exits to be started again")
-            os._exit(MUTE_STATUS)
+            os._exit(TRY_AGAIN)

@@ -19,6 +19,7 @@ SEGMENT_TASK = "cmdiff_dicom.segment"
 DELIVER_TASK = "cmdiff_dicom.deliver"
 COMMITMENT_TASK = "cmdiff_dicom.request_commitment"
 MARKER_KEY = "cmdiff_dicom.marker"
+PROBE_KEY = "cmdiff_dicom.probe"
 
 SETTINGS: dict[str, Any] = {
     # -- what a message is
@@ -105,20 +106,24 @@ class Doorbell:
 
     def found_empty(self) -> bool:
         """True where the marker that this node keeps in Redis was not there: a new server, or one that lost all."""
-        try:
-            if self._channel is None:
-                self._channel = self._app.connection_for_write().channel()
-            return bool(self._channel.client.set(MARKER_KEY, "1", nx=True))
-        except Exception as error:
-            self._channel = None
-            raise _unavailable(error) from None
+        return bool(self._ask(lambda client: client.set(MARKER_KEY, "1", nx=True)))
 
     def waiting(self, queue: str) -> int:
         """How many messages stand in `queue`."""
+        return int(self._ask(lambda client: client.llen(queue)))
+
+    def takes_messages(self) -> bool:
+        """True where Redis answers and takes writes; one that is full, or cannot save, answers and takes none."""
+        try:
+            return bool(self._ask(lambda client: client.set(PROBE_KEY, "1")))
+        except BrokerUnavailable:
+            return False
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
         try:
             if self._channel is None:
                 self._channel = self._app.connection_for_write().channel()
-            return int(self._channel.client.llen(queue))
+            return question(self._channel.client)
         except Exception as error:
             self._channel = None
             raise _unavailable(error) from None

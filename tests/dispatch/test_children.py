@@ -8,7 +8,7 @@ import time
 
 import psutil
 
-from cmdiff_dicom.dispatch.children import QUICK_DEATHS, Supervisor, start_child, stop_child
+from cmdiff_dicom.dispatch.children import QUICK_DEATHS, TRY_AGAIN, Supervisor, start_child, stop_child
 from tests.support.dispatching import Clock
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -51,6 +51,16 @@ def test_a_child_that_dies_again_and_again_is_given_up():
         ticks += 1
         assert ticks < 20
     assert ticks >= QUICK_DEATHS - 1
+
+
+def test_a_child_that_ended_for_something_outside_is_started_again_for_ever():
+    clock = Clock()
+    supervisor = Supervisor({"one": [sys.executable, "-c", f"raise SystemExit({TRY_AGAIN})"]}, clock)
+    for _ in range(2 * QUICK_DEATHS):
+        assert supervisor.tick()
+        until(lambda: supervisor.pids() == {})
+        clock.now += 2
+    supervisor.stop(1)
 
 
 def test_stopping_leaves_no_process_of_the_childs_session():

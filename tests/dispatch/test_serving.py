@@ -23,7 +23,7 @@ def look(monkeypatch):
     monkeypatch.setattr(serving.time, "sleep", lambda _: None)
 
     def end(status):
-        assert status == serving.MUTE_STATUS
+        assert status == serving.TRY_AGAIN
         raise Ended
 
     def run(fillings):

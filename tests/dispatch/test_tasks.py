@@ -15,7 +15,7 @@ import psutil
 import pytest
 import redis
 
-from cmdiff_dicom.dispatch import Doorbell, EmbeddedRedis, make_ringing_app
+from cmdiff_dicom.dispatch import Doorbell, EmbeddedRedis, Supervisor, make_ringing_app
 from cmdiff_dicom.dispatch.tasks import SETTINGS
 from cmdiff_dicom.errors import BrokerUnavailable
 
@@ -171,6 +171,33 @@ def test_a_worker_consumes_again_after_its_connections_were_cut_several_times(se
             time.sleep(0.7)
         bell_at(server.url).ring_delivery(2)
         assert until_logged(log, 2, limit_s=60) == ["deliver 1", "deliver 2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refusal", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
+def test_jobs_run_when_a_redis_that_refused_writes_takes_them_again(server, tmp_path, refusal):
+    """As where it cannot save its snapshot, or is full. The worker may end of it; its parent starts another, which waits."""
+    client, bell, log = client_of(server), bell_at(server.url), tmp_path / "log"
+    log.touch()
+    worker = Supervisor({"worker": [sys.executable, str(WORKER), server.url, "deliver", str(log), "0"]}, options={"cwd": WORKER.parents[2]})
+    try:
+        worker.tick()
+        bell.ring_delivery(1)
+        until_logged(log, 1)
+        client.config_set(*refusal)
+        for _ in range(8):
+            time.sleep(1)
+            assert worker.tick(), "never given up"
+        client.config_set(refusal[0], "0")
+        bell.ring_delivery(2)
+        for _ in range(60):
+            assert worker.tick()
+            if len(log.read_text().splitlines()) > 1:
+                break
+            time.sleep(1)
+        assert log.read_text().splitlines() == ["deliver 1", "deliver 2"]
+    finally:
+        worker.stop(15)
 
 
 @pytest.mark.slow
