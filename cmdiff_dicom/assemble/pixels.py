@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from contextlib import suppress
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
+_SOUND_DECODERS = ("pyjpegls", "pylibjpeg", "pydicom")
+"""Taken alone where they read a syntax: a broken stream can end GDCM, and the process with it."""
 _FIRST_PIXEL_TAG = 0x7FE00008
 _DECIMAL_STRINGS = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept")
 
@@ -49,23 +52,17 @@ def decode_slice(data_set: Dataset) -> NDArray[np.float32]:
     Shapes: float32 (Rows, Columns). Raises: UnreadablePixels: cut short, colour, or in a form that cannot be decoded.
     Source: PS3.3 C.7.6.3.1 (stored values), C.11.1.1.2 (rescale), C.7.5.1.1.2 (padding).
     """
-    from pydicom.pixels.decoders.base import get_decoder
-
-    if int(data_set.get("SamplesPerPixel") or 1) != 1:
+    if number(data_set, "SamplesPerPixel", 1) != 1:
         raise UnreadablePixels("colour pixels where grey ones are wanted")
     syntax = data_set.file_meta.TransferSyntaxUID
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # excess bytes after the image are legal in old files
-            # whole words where they are native: the decoder takes High Bit for Bits Stored - 1
-            words = {} if syntax.is_encapsulated else {"bits_stored": data_set.BitsAllocated}
-            stored, _ = get_decoder(syntax).as_array(data_set, raw=True, index=0, **words)
+        stored = _decoded(data_set)
     except Exception as error:  # every plugin raises its own kinds
         raise UnreadablePixels(_told(data_set, error)) from None
     if stored.dtype.kind in "iu" and not syntax.is_encapsulated:
         stored = stored_bits(stored, data_set)
-    values = stored * np.float32(number(data_set, "RescaleSlope", 1.0)) + np.float32(number(data_set, "RescaleIntercept", 0.0))
-    values = np.asarray(values, dtype=np.float32)
+    slope, intercept = number(data_set, "RescaleSlope", 1.0) or 1.0, number(data_set, "RescaleIntercept", 0.0)
+    values = np.asarray(stored * np.float32(slope) + np.float32(intercept), dtype=np.float32)
     if not np.all(np.isfinite(values)):
         raise UnreadablePixels("pixel values that are no numbers")
     if (padded := padding(stored, data_set)) is not None:
@@ -73,15 +70,31 @@ def decode_slice(data_set: Dataset) -> NDArray[np.float32]:
     return values
 
 
+def _decoded(data_set: Dataset) -> NDArray[Any]:
+    """The first frame's words as they are stored."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    syntax = data_set.file_meta.TransferSyntaxUID
+    decoder = get_decoder(syntax)
+    # native words are asked for whole: the decoder takes High Bit for Bits Stored - 1
+    options: dict[str, Any] = {"bits_stored": data_set.BitsAllocated}
+    if syntax.is_encapsulated:
+        sound = [name for name in decoder.available_plugins if name in _SOUND_DECODERS]
+        options = {"decoding_plugin": sound[0] if sound else ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # excess bytes after the image are legal in old files
+        return decoder.as_array(data_set, raw=True, index=0, **options)[0]
+
+
 def stored_bits(words: NDArray[np.integer], data_set: Dataset) -> NDArray[np.integer]:
     """Only the bits from High Bit down, Bits Stored of them; the rest may hold overlays or nothing. Sign extended."""
-    stored = int(data_set.get("BitsStored") or data_set.BitsAllocated)
-    shift = int(data_set.get("HighBit") or stored - 1) + 1 - stored
     allocated = words.dtype.itemsize * 8
+    stored = int(number(data_set, "BitsStored", allocated))
+    shift = int(number(data_set, "HighBit", stored - 1)) + 1 - stored
     if not 0 < stored < allocated or shift < 0:
         return words
     values = (words.astype(np.int64) >> shift) & ((1 << stored) - 1)
-    if int(data_set.get("PixelRepresentation") or 0) == 1:
+    if number(data_set, "PixelRepresentation", 0) == 1:
         values = values - ((values >> (stored - 1)) << stored)
     return values
 
@@ -114,28 +127,29 @@ def oddities(data_set: Dataset) -> set[str]:
     """What was strange about a slice that could be read all the same."""
     odd = set()
     is_native = not data_set.file_meta.TransferSyntaxUID.is_encapsulated and "PixelData" in data_set
-    if is_native and len(data_set.PixelData) > _wanted_bytes(data_set) + 1:
+    if is_native and len(data_set.get_item("PixelData").value) > _wanted_bytes(data_set) + 1:
         odd.add("bytes after the end of the image, ignored")
-    if any(keyword in data_set and data_set[keyword].VR not in ("DS", "UN") for keyword in _DECIMAL_STRINGS):
+    vrs = {data_set.get_item(keyword).VR for keyword in _DECIMAL_STRINGS if keyword in data_set}
+    if vrs - {"DS", "UN", None}:
         odd.add("numbers under a VR that is not theirs, read as numbers")
     return odd
 
 
 def _wanted_bytes(data_set: Dataset) -> int:
     """Length of one native grey frame."""
-    rows, columns, bits = (int(data_set.get(keyword) or 0) for keyword in ("Rows", "Columns", "BitsAllocated"))
+    rows, columns, bits = (int(number(data_set, keyword, 0)) for keyword in ("Rows", "Columns", "BitsAllocated"))
     return rows * columns * bits // 8
 
 
 def _told(data_set: Dataset, error: Exception) -> str:
     """Why pixels could not be had, without quoting the data set."""
-    found = next(
-        (len(data_set[k].value or b"") for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if k in data_set), None
-    )
-    if found is None:
+    there = [name for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if name in data_set]
+    if not there:
         return "no pixel data"
     syntax = data_set.file_meta.TransferSyntaxUID
-    wanted = _wanted_bytes(data_set)
+    found = wanted = _wanted_bytes(data_set)
+    with suppress(Exception):  # the element itself may be broken
+        found = len(data_set[there[0]].value)
     if not syntax.is_encapsulated and found < wanted:
         return f"pixel data are cut short: {found} bytes found, {wanted} wanted; send the instance again"
     return f"pixel data of transfer syntax {syntax.name} could not be decoded ({type(error).__name__})"

@@ -9,12 +9,15 @@ import pytest
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
 )
 
 from cmdiff_dicom.assemble import source_datasets
+from cmdiff_dicom.assemble.pixels import decode_slice, oddities, read_data_set
 from cmdiff_dicom.assemble.series import split_into_stacks
 from cmdiff_dicom.assemble.volume import read_volume
 from cmdiff_dicom.errors import UnreadablePixels
@@ -62,9 +65,9 @@ def test_whole_numbers_come_back_as_they_were():
     assert np.array_equal(volume_of(received(series(volume=original))).array, original.array)
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless, JPEGLSLossless])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless])
 def test_every_transfer_syntax_gives_the_same_volume(syntax):
-    original = noise()
+    original = noise(oblique_grid(shape=(8, 40, 48)))
     datasets = series(volume=original)
     for data_set in datasets:
         if syntax.is_encapsulated:
@@ -128,6 +131,11 @@ def test_excess_bytes_after_the_image_are_ignored_and_noted():
     assert not notes_of(received(series()))
 
 
+def test_a_slope_of_zero_is_no_slope():
+    original = noise()
+    assert np.array_equal(volume_of(received(series(volume=original, RescaleSlope="0", RescaleIntercept="0"))).array, original.array)
+
+
 @pytest.mark.parametrize("compress", [False, True])
 def test_missing_bytes_make_a_slice_unusable_by_name(compress):
     datasets = series()
@@ -156,6 +164,30 @@ def test_a_compressed_data_set_cut_in_its_pixels_is_unusable_by_name():
     everything.blobs[sha256] = everything.blobs[sha256][:-300]
     with pytest.raises(UnreadablePixels, match="slice 4 of 10"):
         volume_of(everything)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_broken_bytes_are_decoded_or_refused_and_nothing_else_happens(syntax):
+    data_set = series(volume=noise(oblique_grid(shape=(8, 40, 48))), rescale_per_slice=True)[3]
+    if syntax.is_encapsulated:
+        data_set.compress(syntax, generate_instance_uid=False)
+    whole = encoded(data_set)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for n in range(150):
+        broken = bytearray(whole)
+        for place in rng.integers(0, len(whole), size=3):
+            broken[place] = rng.integers(0, 256)
+        if n % 5 == 0:
+            del broken[rng.integers(10, len(whole)) :]
+        try:
+            read = read_data_set(bytes(broken), syntax)
+            decode_slice(read)
+            oddities(read)
+        except UnreadablePixels:
+            refused += 1
+    assert refused >= 20
 
 
 def test_an_image_without_pixels_is_unusable_by_name():
