@@ -94,7 +94,7 @@ def start_listener(
         evt_handlers=[
             (evt.EVT_REQUESTED, door.judge),
             (evt.EVT_ESTABLISHED, door.note),
-            (evt.EVT_REJECTED, lambda _event: log("receive.association", state="rejected: AE title")),
+            (evt.EVT_REJECTED, _log_title_rejection),
             (evt.EVT_CONN_CLOSE, _forget_silent_connection),
             (evt.EVT_C_ECHO, lambda _event: 0x0000),
             (evt.EVT_N_EVENT_REPORT, lambda event: (_report_status(event, on_report), None)),
@@ -127,10 +127,11 @@ class _Door:
         self._lock = threading.Lock()
 
     def judge(self, event: evt.Event) -> None:
+        """The request is rejected, or what will be negotiated is prepared by what it proposes."""
         association = event.assoc
         rejection = self._rejection(association)
         if rejection is not None:
-            log("receive.association", state="rejected {}/{}/{}".format(*rejection))
+            log("receive.association", state="rejected {}/{}/{}".format(*rejection), peer=str(association.requestor.address))
             association.acse.send_reject(*rejection)
             association.kill()
             return
@@ -160,6 +161,11 @@ class _Door:
                 return LOCAL_LIMIT_EXCEEDED
             association.has_place = True
         return None
+
+
+def _log_title_rejection(event: evt.Event) -> None:
+    """The library has judged the AE titles: here a sender's administrator finds why nothing comes."""
+    log("receive.association", state="rejected: AE title", peer=str(event.assoc.requestor.address))
 
 
 def _forget_silent_connection(event: evt.Event) -> None:
