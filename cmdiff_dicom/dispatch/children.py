@@ -41,9 +41,12 @@ def die_with_parent(parent_pid: int, death_signal: int = signal.SIGTERM) -> None
             os.kill(os.getpid(), death_signal)  # the parent was gone before we asked
 
 
-def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """The running child, in a session of its own; to be called from a thread that lives as long as the parent."""
-    ends_with_us = partial(die_with_parent, os.getpid())  # two system calls and no lock, so threads do not matter
+def start_child(command: Sequence[str], death_signal: int = signal.SIGTERM, **options: Any) -> subprocess.Popen[bytes]:
+    """The running child, in a session of its own; to be called from a thread that lives as long as the parent.
+
+    `death_signal` is what it gets where the parent was killed.
+    """
+    ends_with_us = partial(die_with_parent, os.getpid(), death_signal)  # two system calls and no lock, so threads do not matter
     return subprocess.Popen(command, start_new_session=True, preexec_fn=ends_with_us, **options)  # noqa: PLW1509
 
 
@@ -101,7 +104,8 @@ class Supervisor:
             if child is not None:
                 self._bury(name, child)
             if self.clock() >= self._wait_until.get(name, 0.0):
-                self._children[name] = start_child(command, **self.options)
+                # Whatever was running is found by its lease; a child that took its time would outlive us by minutes.
+                self._children[name] = start_child(command, signal.SIGKILL, **self.options)
                 self._started[name] = self.clock()
         return all(deaths < QUICK_DEATHS for deaths in self._deaths.values())
 
