@@ -1,22 +1,18 @@
-"""Which stack serves as which sequence, from headers alone: chosen once, kept in the job's plan, explained to people.
+"""Which stack serves as which sequence, from headers alone, or why the study cannot be done.
 
-Pure: the dispatcher asks it on every look at a study, the worker gets the same answer back from the plan.
+Pure: the dispatcher asks it on every look at a study, the worker gets the same answer back from the plan (`plan.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmdiff_dicom.assemble.identify import CONTRAST_WORDS, WITHOUT_WORDS, is_fat_suppressed, recognise, technique
-from cmdiff_dicom.assemble.series import ENHANCED_FAULT, geometry_of, has_place, split_into_stacks
-from cmdiff_dicom.errors import NoUsableSequence
+from cmdiff_dicom.assemble.series import ENHANCED_FAULT, geometry_of, split_into_stacks
 from cmdiff_dicom.records import Acquisition, ReceivedInstance, Sequence, Stack
 
 REFERENCE_ORDER = (Sequence.T1C, Sequence.T2F, Sequence.T2W)
@@ -173,80 +169,3 @@ def _refusal(stacks: tuple[Stack, ...]) -> str:
 
 def _kind(stack: Stack) -> str:
     return stack.sequence.value if stack.sequence else stack.instances[0].modality or "unknown"
-
-
-# --- the plan of a job -------------------------------------------------------------------------
-
-
-def job_key(choice: Choice, weights_sha256: str, version: str) -> str:
-    """The revision's identity: hex sha256 over the chosen (SOP UID, bytes) pairs, the weights (recipe inside), the version."""
-    pairs = {
-        sequence.value: sorted((instance.sop_uid, instance.blob.sha256) for instance in stack.instances)
-        for sequence, stack in choice.stacks.items()
-    }
-    text = json.dumps([choice.study_uid, pairs, choice.refusal.partition(":")[0], weights_sha256, version], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def plan_of(choice: Choice) -> dict[str, Any]:
-    """The choice as JSON for the ledger; instances by the digest of their bytes."""
-    return {
-        "study_uid": choice.study_uid,
-        "stacks": {
-            sequence.value: {
-                "series_uid": stack.series_uid,
-                "why": stack.why,
-                "instances": [instance.blob.sha256 for instance in stack.instances],
-            }
-            for sequence, stack in choice.stacks.items()
-        },
-        "reference": choice.reference.value if choice.reference else None,
-        "refusal": choice.refusal,
-        "notes": list(choice.notes),
-        "pixels_decide": choice.pixels_decide,
-        "others": [{"images": len(s.instances), "why": s.why, "fault": s.fault} for s in choice.others],
-    }
-
-
-def choice_from_plan(plan: Mapping[str, Any], instances: Iterable[ReceivedInstance]) -> Choice:
-    """The choice that `plan_of` wrote, with the ledger's instances; stacks that do not serve are not restored.
-
-    Raises: NoUsableSequence where an instance of the plan is no longer among `instances`.
-    """
-    by_digest = {(instance.series_uid, instance.blob.sha256): instance for instance in instances}
-    stacks = {}
-    for name, part in plan["stacks"].items():
-        found = [by_digest.get((part["series_uid"], sha256)) for sha256 in part["instances"]]
-        slices = tuple(instance for instance in found if instance)
-        if len(slices) < len(found):
-            raise NoUsableSequence(
-                f"{name}: {len(found) - len(slices)} of {len(found)} images have been purged; send the study again"
-            )
-        stacks[Sequence(name)] = Stack(part["series_uid"], slices, Sequence(name), part["why"])
-    reference = Sequence(plan["reference"]) if plan["reference"] else None
-    return Choice(plan["study_uid"], stacks, (), reference, plan["refusal"], tuple(plan["notes"]), plan["pixels_decide"])
-
-
-# --- for people --------------------------------------------------------------------------------
-
-
-def explain(choice: Choice) -> str:
-    """A table for people: every stack, what it serves as, its grid, and why."""
-    rows = [("serves as", "images", "grid", "voxel mm", "series", "why")]
-    for sequence in Sequence:
-        if stack := choice.stacks.get(sequence):
-            mark = " (reference)" if sequence is choice.reference else ""
-            rows.append((sequence.value + mark, *_described(stack), stack.why))
-    rows += [("-", *_described(stack), f"{stack.fault}; {stack.why}" if stack.fault else stack.why) for stack in choice.others]
-    widths = [max(len(row[n]) for row in rows) for n in range(5)]
-    lines = ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5])) for row in rows]
-    return "\n".join([*lines, *(f"note: {note}" for note in choice.notes), *([choice.refusal] if choice.refusal else [])])
-
-
-def _described(stack: Stack) -> tuple[str, str, str, str]:
-    first = stack.instances[0]
-    grid = f"{first.columns}x{first.rows}" if first.rows else "-"
-    voxel = (
-        "x".join(f"{edge:.3g}" for edge in geometry_of(stack).spacing_mm[::-1]) if has_place(first) and not stack.fault else "-"
-    )
-    return str(len(stack.instances)), grid, voxel, stack.series_uid

@@ -1,0 +1,56 @@
+"""The job's key and its plan."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cmdiff_dicom.assemble import Choice, choice_from_plan, choose_stacks, job_key, plan_of
+from cmdiff_dicom.errors import NoUsableSequence
+from cmdiff_dicom.records import Sequence
+from tests.support.received import noise, received, series
+
+
+def study(*sequences):
+    return [series(sequence) for sequence in sequences or Sequence]
+
+
+def choice(*datasets) -> Choice:
+    return choose_stacks(received(*datasets).instances)
+
+
+def test_the_key_follows_the_chosen_bytes_the_weights_and_the_version():
+    chosen = choice(*study())
+    changed = choice(*study(Sequence.T1N, Sequence.T1C, Sequence.T2W), series(Sequence.T2F, volume=noise(seed=99)))
+    keys = {job_key(chosen, "w", "1"), job_key(chosen, "v", "1"), job_key(chosen, "w", "2"), job_key(changed, "w", "1")}
+    assert len(keys) == 4
+    assert all(len(key) == 64 for key in keys)
+
+
+def test_images_that_do_not_serve_leave_the_key_as_it_is():
+    dwi = series(Sequence.T2W, number=9, SeriesDescription="ep2d_diff", ScanningSequence=["SE", "EP"])
+    four = study()
+    assert job_key(choice(*four), "w", "1") == job_key(choice(dwi, *four, four[0]), "w", "1")
+
+
+def test_a_plan_is_json_and_gives_the_choice_back():
+    everything = received(*study())
+    chosen = choose_stacks(everything.instances)
+    plan = json.loads(json.dumps(plan_of(chosen)))
+    again = choice_from_plan(plan, everything.instances[::-1])
+    assert again == chosen
+    assert job_key(again, "w", "1") == job_key(chosen, "w", "1")
+
+
+def test_a_plan_whose_images_were_purged_says_so():
+    everything = received(*study())
+    plan = plan_of(choose_stacks(everything.instances))
+    with pytest.raises(NoUsableSequence, match=r"1 of 10 images have been purged"):
+        choice_from_plan(plan, everything.instances[1:])
+
+
+def test_the_plan_of_a_refused_study_keeps_its_refusal():
+    everything = received(series(Sequence.T1N))
+    plan = plan_of(choose_stacks(everything.instances))
+    assert choice_from_plan(plan, everything.instances).refusal.startswith("NoUsableSequence: ")
