@@ -2,6 +2,7 @@
 
     GuardedSocket    a PDU's length is judged before its memory is taken; it has to arrive whole within a deadline; waiting
                      for the next one is a wait on the socket, not a nap of a millisecond between two looks
+    Checkpoint       the association's own thread rests until there is news for it
     StoringProvider  a message is bounded over all its fragments; a C-STORE is served by the thread that received it, and
                      answered by a response encoded here (the library takes longer to encode one than a disk to write)
     GuardedHandler   gives both to every accepted association
@@ -17,6 +18,7 @@ import queue
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +37,9 @@ MAX_PDU_BYTES = 1 << 20
 """No PDU may be longer, an association request included; peers may overrun what we advertise by a little."""
 SELECT_S = 0.005
 """How long the thread of a connection waits for its peer before it looks for something of ours to send."""
+IDLE_S = 0.05
+"""The same once the peer has been silent for BUSY_S, and how long an association's own thread rests without news."""
+BUSY_S = 1.0
 SPARE_CONNECTIONS = 50
 """Connections beyond the association limit: those that are being rejected, and those that never say a word."""
 
@@ -66,17 +71,19 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         client_socket.settimeout(limits.pdu_timeout_s)
         self._timeout_s = limits.pdu_timeout_s
+        self._last_read = time.monotonic()
         self._poll = select.poll()
         self._poll.register(client_socket, select.POLLIN)
         super().__init__(assoc, client_socket=client_socket)
 
     @property
     def ready(self) -> bool:
-        """True once there is something to read, False after SELECT_S without."""
+        """True once there is something to read, False after a short wait without."""
+        is_busy = time.monotonic() - self._last_read < BUSY_S
         if self.socket is None or not self._is_connected:
             time.sleep(SELECT_S)
             return False
-        return bool(self._poll.poll(SELECT_S * 1000))
+        return bool(self._poll.poll((SELECT_S if is_busy else IDLE_S) * 1000))
 
     def recv(self, nr_bytes: int) -> bytearray:
         """`nr_bytes` from the peer, fewer where it closed. Raises: OSError (too long, or too slow); the connection is over."""
@@ -95,6 +102,7 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
                 rest = rest[count:]
         finally:
             self.socket.settimeout(self._timeout_s)
+        self._last_read = time.monotonic()
         left = len(rest)
         rest.release()
         return received[: nr_bytes - left] if left else received
@@ -105,14 +113,64 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         self.event_queue.put(_CONNECTION_CLOSED)
 
 
+class Checkpoint(threading.Event):
+    """What the association's own thread waits at in each round: here until there is news, or IDLE_S has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._news = threading.Event()
+        self.set()
+
+    def set(self) -> None:
+        super().set()
+        self._news.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        is_open = super().wait(timeout)
+        self._news.wait(IDLE_S)
+        self._news.clear()
+        return is_open
+
+    def tell(self) -> None:
+        """Something was put where the thread will look."""
+        self._news.set()
+
+
+class _AnnouncedQueue(queue.Queue):  # type: ignore[type-arg]
+    """A queue that tells a checkpoint of everything put into it."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self._checkpoint = checkpoint
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._checkpoint.tell()
+
+
+class _StoreFirst(_AnnouncedQueue):
+    """The queue of received messages, past which C-STORE requests are served where they arrive."""
+
+    def __init__(self, checkpoint: Checkpoint, store: Callable[[int, C_STORE], None]) -> None:
+        super().__init__(checkpoint)
+        self._store = store
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        context_id, message = item
+        if isinstance(message, C_STORE) and message.is_valid_request:
+            self._store(context_id, message)
+        else:
+            super().put(item, block, timeout)
+
+
 class StoringProvider(DIMSEServiceProvider):  # type: ignore[misc]
     """Messages of one association, bounded; C-STORE requests served as they are complete."""
 
-    def __init__(self, assoc: Association, limits: Limits, serve: Serve) -> None:
+    def __init__(self, assoc: Association, checkpoint: Checkpoint, limits: Limits, serve: Serve) -> None:
         super().__init__(assoc)
         self._limit_bytes, self._timeout_s = limits.message_bytes, limits.pdu_timeout_s
         self._received_bytes = 0
-        self.msg_queue = _StoreFirst(self._store)
+        self.msg_queue = _StoreFirst(checkpoint, self._store)
         self._serve = serve
 
     def receive_primitive(self, primitive: P_DATA) -> None:
@@ -149,31 +207,18 @@ class StoringProvider(DIMSEServiceProvider):  # type: ignore[misc]
         self.dul.send_pdu(response)
 
 
-class _StoreFirst(queue.Queue):  # type: ignore[type-arg]
-    """The queue of received messages, past which C-STORE requests are served where they arrive."""
-
-    def __init__(self, store: Callable[[int, C_STORE], None]) -> None:
-        super().__init__()
-        self._store = store
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        context_id, message = item
-        if isinstance(message, C_STORE) and message.is_valid_request:
-            self._store(context_id, message)
-        else:
-            super().put(item, block, timeout)
-
-
 class GuardedHandler(RequestHandler):  # type: ignore[misc]
     """Makes an association of a connection, guarded by the server's limits."""
 
     def _create_association(self) -> Association:
         association = super()._create_association()
-        dul = association.dul
+        dul, checkpoint = association.dul, Checkpoint()
         dul.event_queue.get_nowait()  # the plain socket has announced the connection (Evt5); ours does so again
         dul.socket = GuardedSocket(association, self.request, self.server.limits)
         dul._run_loop_delay = 0.0  # the wait is in GuardedSocket.ready
-        association.dimse = StoringProvider(association, self.server.limits, self.server.serve)
+        dul.to_user_queue = _AnnouncedQueue(checkpoint)
+        association._reactor_checkpoint = checkpoint
+        association.dimse = StoringProvider(association, checkpoint, self.server.limits, self.server.serve)
         return association
 
 
