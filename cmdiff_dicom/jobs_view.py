@@ -6,6 +6,8 @@ The only place that prints Study Instance UIDs and accession numbers, because th
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import asdict
 from datetime import datetime
 from enum import Enum
@@ -118,11 +120,11 @@ def _print_jobs(jobs: tuple[Job, ...], ledger: Ledger) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title="Jobs", title_justify="left")
+    table = Table(title="Jobs", title_justify="left", show_lines=True)
     for heading in ("key", "accession number", "study", "rev", "state", "reason", "deliveries", "since"):
         table.add_column(heading, overflow="fold")
     for job in jobs:
-        sent = ", ".join(f"{delivery.destination}: {_delivery_word(delivery)}" for delivery in ledger.deliveries(job.key))
+        sent = "\n".join(f"{delivery.destination}: {_delivery_word(delivery)}" for delivery in ledger.deliveries(job.key))
         table.add_row(
             job.key[:KEY_DIGITS], escape(job.accession_number), job.study_uid, str(job.revision),
             _coloured(job.state), escape(job.reason), escape(sent), _when(job.updated_at),
@@ -150,7 +152,7 @@ def _print_job(console: Any, job: Job, deliveries: tuple[Delivery, ...]) -> None
             console.print(f"  {name:17} {escape(value)}")
     for delivery in deliveries:
         status = "" if delivery.status is None else f"status 0x{delivery.status:04X}"
-        words = " ".join(part for part in (_delivery_word(delivery), status, delivery.reason) if part)
+        words = "; ".join(part for part in (_delivery_word(delivery), status, delivery.reason) if part)
         console.print(f"  {'delivery':17} {escape(delivery.destination)}: {escape(words)}")
 
 
@@ -175,7 +177,8 @@ def _coloured(state: JobState) -> str:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(highlight=False)
+    # Where no person looks, nothing is folded to 80 columns, so that `grep` finds a whole UID.
+    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 250)
 
 
 def _when(moment: datetime) -> str:
