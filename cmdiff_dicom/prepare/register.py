@@ -127,8 +127,10 @@ def _starts(target: _Target, moving: Volume) -> Iterator[Affine]:
 
 
 def _quality(target: _Target, moving: Volume, pose: Affine) -> float:
+    """1 - MI(shifted) / MI(pose), within 0..1."""
+    information = target.information(moving, pose)
     shifted = np.mean([target.information(moving, pose @ _translation(way * SHIFT_MM)) for way in SIX_WAYS])
-    return float(np.clip(1 - shifted / max(target.information(moving, pose), 1e-9), 0, 1))
+    return float(np.clip(1 - shifted / information, 0, 1)) if information > 0 else 0.0
 
 
 def _work_copy(volume: Volume, grid: Geometry) -> Volume:
@@ -181,7 +183,7 @@ def _fit(target: _Target, moving: Volume, start: Affine) -> Affine:
     transform.SetMatrix(start[:3, :3].ravel().tolist())
     transform.SetTranslation((start[:3, :3] @ centre + start[:3, 3] - centre).tolist())
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # the order of summation decides last digits
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the order of summation decides last digits
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentagePerLevel([1.0, SAMPLED_SHARE], SEED)
@@ -195,7 +197,10 @@ def _fit(target: _Target, moving: Volume, start: Affine) -> Affine:
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(_sitk_image(target.image.array, target.image.geometry), _sitk_image(moving.array, moving.geometry))
+    try:
+        method.Execute(_sitk_image(target.image.array, target.image.geometry), _sitk_image(moving.array, moving.geometry))
+    except RuntimeError:  # its way of saying that the images do not overlap, or that one is uniform
+        return start
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
     matrix[:3, 3] = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
