@@ -88,23 +88,36 @@ def test_dcentvfy_finds_the_seg_at_one_with_its_series_about_patient_and_study(t
     assert complaints(run(tool("dcentvfy"), *sorted(tmp_path.glob("*.dcm")))) == []
 
 
-@PLANES
-def test_dcmqi_reads_every_voxel_where_it_was_put(directions, tmp_path):
+def read_by_dcmqi(file: Path, wanted, labels: tuple[Label, ...]) -> np.ndarray:
+    """The label map as dcmqi places it, voxel by voxel through patient millimetres; `labels` in order of segment numbers."""
     import SimpleITK as sitk  # noqa: N813
 
-    file, wanted = write_study(tmp_path, grid(ODD, directions))
-    said = run(tool("segimage2itkimage"), "--inputDICOM", file, "--outputDirectory", tmp_path, "-p", "read", "-t", "nrrd")
+    folder = file.parent
+    said = run(tool("segimage2itkimage"), "--inputDICOM", file, "--outputDirectory", folder, "-p", "read", "-t", "nrrd")
     assert "WARNING" not in said.upper()
     read = np.zeros_like(wanted.labels)
-    for number, label in enumerate((Label.NCR, Label.ED, Label.ET), start=1):
-        image = sitk.ReadImage(str(tmp_path / f"read-{number}.nrrd"))
+    for number, label in enumerate(labels, start=1):
+        image = sitk.ReadImage(str(folder / f"read-{number}.nrrd"))
         inside = np.argwhere(sitk.GetArrayFromImage(image) != 0)
         at_mm = np.array([image.TransformIndexToPhysicalPoint([int(i), int(j), int(k)]) for k, j, i in inside])
         index = wanted.geometry.index(at_mm)
         assert np.abs(index - np.round(index)).max() < 1e-2
-        k, j, i = np.round(index).astype(int).T
-        read[k, j, i] = label
-    np.testing.assert_array_equal(read, wanted.labels)
+        read[tuple(np.round(index).astype(int).T)] = label
+    return read
+
+
+@PLANES
+def test_dcmqi_reads_every_voxel_where_it_was_put(directions, tmp_path):
+    file, wanted = write_study(tmp_path, grid(ODD, directions))
+    np.testing.assert_array_equal(read_by_dcmqi(file, wanted, (Label.NCR, Label.ED, Label.ET)), wanted.labels)
+
+
+@PLANES
+def test_dcmqi_reads_a_single_segment_with_empty_slices_inside(directions, tmp_path):
+    labels = np.zeros(ODD, np.uint8)
+    labels[1:3, 3:20, 4:9] = labels[5, 30:34, 20:31] = Label.WT
+    file, wanted = write_study(tmp_path, grid(ODD, directions), labels)
+    np.testing.assert_array_equal(read_by_dcmqi(file, wanted, (Label.WT,)), labels)
 
 
 def test_dcmqi_reads_names_codes_and_colours_as_they_were_meant(tmp_path):
