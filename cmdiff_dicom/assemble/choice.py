@@ -134,14 +134,14 @@ def _pair_of_t1(stacks: tuple[Stack, ...]) -> tuple[Stack, Stack] | None:
     candidates = sorted((s for s in stacks if s.sequence is Sequence.T1N and not s.fault), key=_preference, reverse=True)
     for n, best in enumerate(candidates):
         for other in candidates[n + 1 :]:
-            if _are_alike(best, other):
+            if are_alike(best, other):
                 before, after = sorted((best, other), key=lambda s: (s.instances[0].acquisition.acquisition_time, s.series_uid))
                 return before, after
     return None
 
 
-def _are_alike(one: Stack, other: Stack) -> bool:
-    """Same technique, plane, voxel, TR and TE, within what a technologist's copy of a protocol changes."""
+def are_alike(one: Stack, other: Stack) -> bool:
+    """Same technique, fat suppression, plane, voxel, TR and TE, within what a technologist's copy of a protocol changes."""
     a, b, first, second = acquisition_of(one), acquisition_of(other), geometry_of(one), geometry_of(other)
     normals = abs(float(first.mm_from_index[:3, 0] @ second.mm_from_index[:3, 0])) / (
         first.spacing_mm[0] * second.spacing_mm[0]
@@ -149,6 +149,7 @@ def _are_alike(one: Stack, other: Stack) -> bool:
     times = [(a.repetition_time_ms, b.repetition_time_ms), (a.echo_time_ms, b.echo_time_ms)]
     return (
         technique(a) == technique(b)
+        and is_fat_suppressed(a) == is_fat_suppressed(b)
         and normals > np.cos(np.radians(15))
         and bool(np.allclose(first.spacing_mm, second.spacing_mm, rtol=0.2))
         and all(x is None or y is None or abs(x - y) <= 0.2 * max(x, y) for x, y in times)

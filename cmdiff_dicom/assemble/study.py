@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cmdiff_dicom import errors
-from cmdiff_dicom.assemble.choice import Choice, reference_of
+from cmdiff_dicom.assemble.choice import Choice, are_alike, reference_of
 from cmdiff_dicom.assemble.evidence import enhancement, fluid
 from cmdiff_dicom.assemble.volume import ReadBytes, read_volume
 from cmdiff_dicom.errors import NoUsableSequence, Refused, UnreadablePixels
@@ -19,8 +19,9 @@ Stacks = dict[Sequence, Stack]
 def assemble_study(choice: Choice, read: ReadBytes) -> AssembledStudy:
     """The study's volumes and the sequence that carries the result.
 
-    A stack with unreadable pixels counts as missing. Where pixels show that T1 and T1c, or T2 and FLAIR, are the wrong
-    way round, they are exchanged; where only pixels could tell T1c and do not, it is missing. All of it is noted.
+    A stack with unreadable pixels counts as missing. Where pixels show that T2 and FLAIR, or T1 and a T1c of like
+    technique, are the wrong way round, they are exchanged; where only pixels could tell T1c and do not, it is missing.
+    All of it is noted.
     Raises: Refused by the choice's own refusal; UnreadablePixels or NoUsableSequence where neither FLAIR nor T2 is left.
     """
     if choice.refusal:
@@ -52,6 +53,8 @@ def _ask_about_contrast_agent(volumes: Volumes, stacks: Stacks, pixels_decide: b
             _drop(volumes, stacks, Sequence.T1C)
             return ["T1c not identified: the T1 to compare it with cannot be read"]
         return []
+    if not pixels_decide and not are_alike(stacks[Sequence.T1N], stacks[Sequence.T1C]):
+        return []  # another technique, or fat suppressed: their pixels differ by more than the agent
     verdict = enhancement(volumes[Sequence.T1N], volumes[Sequence.T1C])
     if not pixels_decide and verdict >= 0:
         return []

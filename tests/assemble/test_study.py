@@ -104,6 +104,13 @@ def test_sequences_whose_headers_are_the_wrong_way_round_are_exchanged_and_noted
     assert "exchanged" in study.notes[0]
 
 
+def test_a_fat_suppressed_t1c_is_not_compared_with_a_plain_t1(head):
+    datasets = four(head, **{Sequence.T1N.name: Sequence.T1C, Sequence.T1C.name: Sequence.T1N})
+    for data_set in datasets[1]:
+        data_set.ScanOptions = ["IR", "FS"]
+    assert not assembled(*datasets).notes
+
+
 def test_a_refused_choice_raises_its_own_error():
     cases = [
         (TwoPatients, [series(Sequence.T1C), series(Sequence.T2F, PatientID="P2")]),
