@@ -81,7 +81,7 @@ def series_from_volume(
     count = geometry.shape[0]
     stored, slopes, intercept = stored_values(volume.array, rescale_per_slice)
     common = _common_header(study, sequence, series_uid, number, vendor)
-    common |= _plane_header(geometry, slice_thickness_mm) | _pixel_header(stored, geometry)
+    common |= _plane_header(geometry, slice_thickness_mm) | _pixel_header(stored)
     datasets = []
     for k in range(count):
         place = {
@@ -170,7 +170,7 @@ def _plane_header(geometry: Geometry, slice_thickness_mm: float | None) -> dict[
     }
 
 
-def _pixel_header(stored: NDArray[np.uint16], geometry: Geometry) -> dict[str, Any]:
+def _pixel_header(stored: NDArray[np.uint16]) -> dict[str, Any]:
     bits = 12 if int(stored.max()) < 4096 else 16
     return {
         "SamplesPerPixel": 1,
