@@ -91,7 +91,7 @@ def _ask(delivery: Delivery, transaction_uid: str, work: DeliverWork) -> None:
     """The destination is asked to commit. Where it cannot be reached the dispatcher lets it be asked again."""
     destination = work.destination(delivery.destination)
     if destination is None:
-        work.ledger.commitment_refused(delivery.id, f"destination '{delivery.destination}' is not in the settings any more")
+        work.ledger.without_commitment(delivery.id, f"destination '{delivery.destination}' is not in the settings any more")
         return
     state = "asked"
     try:
@@ -99,7 +99,7 @@ def _ask(delivery: Delivery, transaction_uid: str, work: DeliverWork) -> None:
     except NotNow as error:
         state = type(error).__name__
     except CmdiffError as error:
-        work.ledger.commitment_refused(delivery.id, str(error))
+        work.ledger.without_commitment(delivery.id, f"commitment refused: {error}")
         state = type(error).__name__
     except Exception as error:
         state = place(error)

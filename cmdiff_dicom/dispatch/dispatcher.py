@@ -240,7 +240,7 @@ class Dispatcher:
             if still_s < limits.commitment_wait_s:
                 continue
             if delivery.requests >= limits.commitment_requests:
-                self.ledger.commitment_refused(delivery.id, f"no commitment report to {delivery.requests} requests")
+                self.ledger.without_commitment(delivery.id, f"no commitment report to {delivery.requests} requests")
                 log("dispatch.commitment", delivery=delivery.id, state="no report")
             else:
                 self.ledger.new_transaction(delivery.id, f"2.25.{uuid4().int}")

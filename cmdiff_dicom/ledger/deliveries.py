@@ -131,11 +131,10 @@ class DeliveryVerbs(Verbs):
         return True
 
     @writes
-    def commitment_refused(self, connection: Connection, delivery_id: int, reason: str) -> bool:
+    def without_commitment(self, connection: Connection, delivery_id: int, reason: str) -> bool:
         """The delivery stays sent, is not asked about any more, and says why."""
         delivery = _delivery(connection, delivery_id)
-        text = f"commitment refused: {reason}"
-        return delivery is not None and _change(connection, delivery, text, _SENT, final=True, reason=text)
+        return delivery is not None and _change(connection, delivery, reason, _SENT, final=True, reason=reason)
 
     @writes
     def record_commitment(self, connection: Connection, report: CommitmentReport) -> bool:

@@ -121,7 +121,7 @@ def test_an_unknown_delivery_has_no_verbs(ledger):
     assert not ledger.mark_sent(99, "sender", 0, None, final=True)
     assert not ledger.delivery_later(99, "sender", "because", 3)
     assert not ledger.new_transaction(99, "2.25.7")
-    assert not ledger.commitment_refused(99, "because")
+    assert not ledger.without_commitment(99, "because")
 
 
 # --- commitment -------------------------------------------------------------------------------------
@@ -197,15 +197,15 @@ def test_a_final_failure_leaves_the_delivery_sent_and_says_why(ledger):
 
 def test_a_refused_request_leaves_the_delivery_sent_and_says_so(ledger):
     one = sent(ledger)
-    assert ledger.commitment_refused(one.id, "status 0x0124")
+    assert ledger.without_commitment(one.id, "status 0x0124")
     one = ledger.delivery(one.id)
-    assert (one.state, one.final, one.reason) == (DeliveryState.SENT, True, "commitment refused: status 0x0124")
+    assert (one.state, one.final, one.reason) == (DeliveryState.SENT, True, "status 0x0124")
     assert not ledger.new_transaction(one.id, "2.25.101")
 
 
 def test_a_report_that_comes_after_all_still_commits(ledger):
     one = sent(ledger)
-    ledger.commitment_refused(one.id, "no report")
+    ledger.without_commitment(one.id, "no report")
     assert ledger.record_commitment(committed("2.25.100", one.sop_uid))
     assert ledger.delivery(one.id).state is DeliveryState.COMMITTED
 

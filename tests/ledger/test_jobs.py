@@ -287,7 +287,7 @@ def test_a_retry_sends_again_what_nobody_committed_to_but_not_what_needs_no_comm
     for one, final in ((pacs, False), (archive, False), (folder, True)):
         ledger.claim_delivery(one.id, "sender")
         ledger.mark_sent(one.id, "sender", 0, None if final else f"2.25.{one.id}", final=final)
-    ledger.commitment_refused(pacs.id, "no commitment report")
+    ledger.without_commitment(pacs.id, "no commitment report")
     assert ledger.retry(KEY)
     assert [one.destination for one in ledger.pending_deliveries()] == ["PACS"]
     assert [one.destination for one in ledger.awaiting_commitment()] == ["archive"]

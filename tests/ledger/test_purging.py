@@ -67,7 +67,7 @@ def test_a_delivery_at_its_end_lets_the_study_go(ledger, end):
         ledger.delivery_failed(delivery(ledger).id, "sender", "refused")
     else:
         one = sent(ledger)
-        ledger.commitment_refused(one.id, "no report")
+        ledger.without_commitment(one.id, "no report")
     assert ledger.purgeable(LATER) == (STUDY,)
 
 
