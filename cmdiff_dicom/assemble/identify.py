@@ -90,7 +90,7 @@ def _gradient_echo(a: Acquisition) -> tuple[str, str]:
 def _spin_echo(a: Acquisition) -> tuple[str, str]:
     tr, te, ti = a.repetition_time_ms or 0.0, a.echo_time_ms or 0.0, a.inversion_time_ms
     if has_inversion(a):
-        return _inversion_spin_echo(a, tr, te, ti)
+        return _inversion_spin_echo(tr, te, ti)
     if te <= 30 and within(tr, 200, 1200):
         if te > 25 and not says_head(a):
             return "", "spin echo with a long TE for T1 and no body part"
@@ -109,7 +109,7 @@ def _spin_echo(a: Acquisition) -> tuple[str, str]:
     return "", "T2, or FLAIR whose TI is not given"
 
 
-def _inversion_spin_echo(a: Acquisition, tr: float, te: float, ti: float | None) -> tuple[str, str]:
+def _inversion_spin_echo(tr: float, te: float, ti: float | None) -> tuple[str, str]:
     if ti is not None and ti < 300:
         return "STIR", "short inversion time"
     if te <= 30 and within(tr, 1000, 5000) and within(ti or 800, 400, 1700):
