@@ -35,14 +35,16 @@ def mean_error_mm(found, true, brain: Volume) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shift_mm", "turn_deg"), [((1.5, -1.0, 2.0), (1, 2, -1)), ((6, -9, 12), (8, -5, 4))])
-def test_a_known_move_is_found(head, shift_mm, turn_deg):
+@pytest.mark.parametrize(
+    ("shift_mm", "turn_deg", "most_mm"), [((1.5, -1.0, 2.0), (1, 2, -1), 0.4), ((6, -9, 12), (8, -5, 4), 0.6)]
+)
+def test_a_known_move_is_found_in_spite_of_shading_and_noise(head, shift_mm, turn_deg, most_mm):
     volumes, brain = head
     others, moves = {}, {}
     for sequence in MOVED:
         others[sequence], moves[sequence] = moved(volumes[sequence], shift_mm, turn_deg)
     for sequence, alignment in register(volumes[Sequence.T1C], others, brain).items():
-        assert mean_error_mm(alignment.sequence_mm_from_reference_mm, moves[sequence], brain) < 0.4, sequence
+        assert mean_error_mm(alignment.sequence_mm_from_reference_mm, moves[sequence], brain) < most_mm, sequence
         assert alignment.quality > 0.5
 
 
