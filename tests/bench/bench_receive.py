@@ -9,7 +9,6 @@ ratio is the figure; the instances per second depend on the machine. At least 0.
 from __future__ import annotations
 
 import multiprocessing
-import statistics
 import sys
 import tempfile
 import threading
@@ -23,7 +22,8 @@ from tests.support.instances import mr_data_set
 from tests.support.raw_peer import RawPeer, store_message
 
 WANTED_RATIO = 0.6
-ROUNDS = 3
+ROUNDS = 5
+"""The best of so many counts, on both sides: neighbours on the machine only ever slow a round down."""
 
 
 def serve_durably(folder: Path, port_to: multiprocessing.connection.Connection) -> None:
@@ -108,7 +108,7 @@ def instances_per_second(serve: Callable[..., None], associations: int, instance
     return instances / seconds
 
 
-def main(instances: int = 400) -> int:
+def main(instances: int = 200) -> int:
     worst = float("inf")
     for associations in (1, 4):
         rounds = [
@@ -118,7 +118,7 @@ def main(instances: int = 400) -> int:
             )
             for _ in range(ROUNDS)
         ]
-        durable, plain = (statistics.median(column) for column in zip(*rounds, strict=True))
+        durable, plain = (max(column) for column in zip(*rounds, strict=True))
         worst = min(worst, durable / plain)
         print(
             f"{associations} association(s): durable {durable:.0f}/s, plain pynetdicom without fsync {plain:.0f}/s, ratio {durable / plain:.2f}"
