@@ -79,8 +79,9 @@ def _do(job: Job, owner: str, work: SegmentWork) -> str:
     with _step("analyse", job.key):
         analysis = analyse(study.volumes, study.reference, segmenter)
     log_analysis(job.key, analysis)
+    notes = "; ".join((*study.notes, *analysis.prepared.notes))
     if analysis.label_map.is_empty:
-        note = "no tumour found; no SEG was made"
+        note = "; ".join(filter(None, ("no tumour found, no SEG was made", notes)))
         return "no tumour" if work.ledger.no_tumour(job.key, owner, note) else "lease lost"
     with _step("encode", job.key):
         seg = _encode(job, analysis.label_map, study.stacks[study.reference], work)
@@ -88,7 +89,7 @@ def _do(job: Job, owner: str, work: SegmentWork) -> str:
         blob = work.spool.put(seg.part10)
         destinations = tuple(destination.name for destination in work.settings.destinations)
         volumes_ml = volumes_by_name(analysis.label_map)
-        kept = work.ledger.finish(job.key, owner, blob.sha256, seg.sop_uid, seg.series_uid, volumes_ml, destinations)
+        kept = work.ledger.finish(job.key, owner, blob.sha256, seg.sop_uid, seg.series_uid, volumes_ml, destinations, notes)
     return "segmented" if kept else "lease lost"
 
 

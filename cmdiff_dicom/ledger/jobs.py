@@ -121,12 +121,15 @@ class JobVerbs(Verbs):
         series_uid: str,
         volumes_ml: Mapping[str, float],
         destinations: tuple[str, ...],
+        note: str = "",
     ) -> bool:
-        """The job has a result, with one delivery for each destination. False where the job is no longer the owner's."""
+        """The job has a result, with one delivery for each destination. False where the job is no longer the owner's.
+
+        `note` is what a person should know of it: a sequence that was not used, and why.
+        """
         result: dict[str, Any] = {"blob_sha256": blob_sha256, "sop_uid": sop_uid, "series_uid": series_uid}
-        if not _move(
-            connection, key, JobEvent.FINISH, owned_by=owner, owner="", reason="", volumes_ml=dict(volumes_ml), **result
-        ):
+        result |= {"volumes_ml": dict(volumes_ml), "reason": note}
+        if not _move(connection, key, JobEvent.FINISH, detail=note, owned_by=owner, owner="", **result):
             return False
         now = datetime.now(UTC)
         for destination in destinations:

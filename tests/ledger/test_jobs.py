@@ -55,6 +55,14 @@ def test_a_new_key_supersedes_the_job_that_waits(ledger):
     assert ledger.newest_key(STUDY) == OTHER_KEY
 
 
+def test_a_result_tells_what_was_not_used(ledger):
+    settled(ledger)
+    ledger.claim(KEY, "worker")
+    assert ledger.finish(KEY, "worker", "f" * 64, "2.25.1", "2.25.2", {}, ("PACS",), note="T1c not identified")
+    assert ledger.job(KEY).reason == "T1c not identified"
+    assert any("T1c not identified" in event.detail for event in ledger.events(STUDY))
+
+
 def test_a_new_key_takes_the_running_job_from_its_worker(ledger):
     settled(ledger)
     ledger.claim(KEY, "worker")
