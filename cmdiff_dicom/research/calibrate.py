@@ -19,8 +19,10 @@ from cmdiff_dicom.segment.recipe import Recipe
 STEPS_AND_SAMPLES = ((1, 2), (2, 2), (1, 4), (4, 1))
 """S and E to choose from, cheapest first. Four denoiser passes are within 2.5 times one step and one sample."""
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-TUMOUR_MM3 = (0.0, 50.0, 100.0, 200.0, 350.0, 500.0, 750.0, 1000.0)
-ENHANCING_MM3 = (0.0, 25.0, 50.0, 100.0, 150.0, 200.0, 300.0, 400.0, 500.0, 750.0)
+TUMOUR_MM3 = (0.0, 100.0, 300.0, 600.0, 1000.0)
+ENHANCING_MM3 = (0.0, 50.0, 100.0, 200.0, 350.0, 500.0, 750.0)
+STRIDE = 16
+"""Every 16th voxel of the brains is enough to fit a temperature to."""
 CLOSE = 0.005
 Probability = NDArray[np.float32]
 
@@ -113,8 +115,8 @@ def fit_temperatures(candidates: list[Probability], studies: list[TrainingStudy]
     """The temperature of each region that makes its truth likeliest over the brains' voxels; never worse than 1."""
     found = []
     for region in range(3):
-        p = np.concatenate([field[region][study.brain] for field, study in zip(candidates, studies, strict=True)])
-        truth = np.concatenate([regions_from_labels(study.labels)[region][study.brain] for study in studies])
+        p = np.concatenate([field[region][study.brain][::STRIDE] for field, study in zip(candidates, studies, strict=True)])
+        truth = np.concatenate([regions_from_labels(study.labels)[region][study.brain][::STRIDE] for study in studies])
         logit = torch.logit(torch.from_numpy(p).double(), eps=1e-6)
         found.append(min(_temperatures(), key=lambda t: _loss(logit, truth, t)))
     return found[0], found[1], found[2]
