@@ -29,6 +29,8 @@ KEEP_MARGIN = 0.02
 SHIFT_MM = 10.0
 MIN_QUALITY = 0.10
 """Below, ten millimetres more or less make no difference: the images do not show the same head."""
+CHANCE_NATS = 0.05
+"""Mutual information of a right pose is .15 to 1.3 nats; that of unrelated images, by chance alone, up to about .02."""
 SURE_QUALITY = 0.5
 """From here on a pose is found and no further start is tried; sequences of one head reach 0.6 to 0.9."""
 NODS_DEG = (-20.0, 20.0)
@@ -127,10 +129,10 @@ def _starts(target: _Target, moving: Volume) -> Iterator[Affine]:
 
 
 def _quality(target: _Target, moving: Volume, pose: Affine) -> float:
-    """1 - MI(shifted) / MI(pose), within 0..1."""
+    """1 - MI(shifted) / MI(pose), within 0..1; information that is no more than chance gives counts for little."""
     information = target.information(moving, pose)
     shifted = np.mean([target.information(moving, pose @ _translation(way * SHIFT_MM)) for way in SIX_WAYS])
-    return float(np.clip(1 - shifted / information, 0, 1)) if information > 0 else 0.0
+    return float(np.clip((information - shifted) / max(information, CHANCE_NATS), 0, 1))
 
 
 def _work_copy(volume: Volume, grid: Geometry) -> Volume:
