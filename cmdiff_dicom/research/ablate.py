@@ -87,7 +87,7 @@ def variants(network: CMDiff, recipe: Recipe, studies: list[TrainingStudy], devi
     from cmdiff_dicom.research.calibrate import predictions, probabilities, scores
     from cmdiff_dicom.restore import LabelRules
 
-    rules = LabelRules(recipe.threshold, recipe.min_tumour_mm3, recipe.min_enhancing_mm3)
+    rules = LabelRules(recipe.threshold, recipe.min_tumour_mm3, recipe.min_confidence, recipe.min_enhancing_mm3)
     rows: Rows = {}
 
     def add(name: str, fields: list[Any], with_rules: LabelRules = rules) -> None:
@@ -133,7 +133,7 @@ def control_rows(
     from cmdiff_dicom.research.calibrate import predictions, probabilities, scores
     from cmdiff_dicom.restore import LabelRules
 
-    rules = LabelRules(own.threshold, own.min_tumour_mm3, own.min_enhancing_mm3)
+    rules = LabelRules(own.threshold, own.min_tumour_mm3, own.min_confidence, own.min_enhancing_mm3)
     said = predictions(network, studies, own, device, half)
     return [scores(p, s.labels, rules) for p, s in zip(probabilities(said, studies, 1.0, 1), studies, strict=True)]
 

@@ -1,4 +1,5 @@
-"""What is chosen after training, on the tuning studies alone: steps, samples, averaging, temperatures, smallest volumes."""
+"""What is chosen after training, on the tuning studies alone: steps, samples, averaging, temperatures, smallest and most
+doubtful parts."""
 
 from __future__ import annotations
 
@@ -15,14 +16,16 @@ from cmdiff_dicom.restore import LabelRules, labels_from_probability, regions_fr
 from cmdiff_dicom.segment.inference import Prediction, combine, predict
 from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
+from cmdiff_dicom.segment.segmenter import calibrate
 
 STEPS_AND_SAMPLES = ((1, 2), (2, 2), (1, 4), (4, 1))
 """S and E to choose from, cheapest first. Four denoiser passes are within 2.5 times one step and one sample."""
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-TUMOUR_MM3 = (0.0, 100.0, 300.0, 600.0, 1000.0)
-ENHANCING_MM3 = (0.0, 50.0, 100.0, 200.0, 350.0, 500.0, 750.0)
-STRIDE = 16
-"""Every 16th voxel of the brains is enough to fit a temperature to."""
+TUMOUR_MM3 = (0.0, 300.0, 1000.0)
+CONFIDENCES = (0.0, 0.65, 0.7, 0.75, 0.8, 0.85)
+ENHANCING_MM3 = (0.0, 200.0, 500.0, 750.0)
+VOXELS = 1_000_000
+"""So many, evenly spread over the brains, are enough to fit a temperature to."""
 CLOSE = 0.005
 Probability = NDArray[np.float32]
 
@@ -92,31 +95,36 @@ def calibrated(
     top = max(by_weight.values())
     weight = min((w for w in by_weight if by_weight[w] >= top - CLOSE), key=lambda w: (abs(w - 0.5), w))
     final = probabilities(said, studies, weight, samples)
-    smallest = {mm3: score(final, LabelRules(recipe.threshold, mm3)) for mm3 in TUMOUR_MM3}
-    tumour = max(mm3 for mm3 in smallest if smallest[mm3] >= max(smallest.values()) - 0.001)
-    least = {mm3: score(final, LabelRules(recipe.threshold, tumour, mm3)) for mm3 in ENHANCING_MM3}
-    enhancing = min(mm3 for mm3 in least if least[mm3] >= max(least.values()) - 0.001)
-    temperatures = fit_temperatures(final, studies)
+    chosen = recipe.but(steps=steps, samples=samples, direct_weight=weight, temperatures=fit_temperatures(final, studies))
+    served = [calibrate(torch.from_numpy(field), chosen.temperatures).numpy() for field in final]
+    return _with_rules(chosen, lambda with_rules: score(served, with_rules), tell)
+
+
+def _with_rules(recipe: Recipe, score: Callable[[LabelRules], float], tell: Callable[[str], None]) -> Recipe:
+    """The recipe with the rules for parts: of what is as good as the best within 0.001, the mildest doubt and rule for
+    enhancing tumour, and the largest smallest tumour, since fewer false parts are worth having."""
+    plain = score(LabelRules(recipe.threshold))
+    by_size = {mm3: score(LabelRules(recipe.threshold, mm3)) for mm3 in TUMOUR_MM3}
+    tumour = max(mm3 for mm3, value in by_size.items() if value >= max(by_size.values()) - 0.001)
+    by_doubt = {p: score(LabelRules(recipe.threshold, tumour, p)) for p in CONFIDENCES}
+    confidence = min(p for p, value in by_doubt.items() if value >= max(by_doubt.values()) - 0.001)
+    by_rim = {mm3: score(LabelRules(recipe.threshold, tumour, confidence, mm3)) for mm3 in ENHANCING_MM3}
+    enhancing = min(mm3 for mm3, value in by_rim.items() if value >= max(by_rim.values()) - 0.001)
     tell(
-        f"chosen: S {steps}, E {samples}, w {weight}, tumour {tumour:.0f} mm3 ({smallest[0.0]:.4f} -> {smallest[tumour]:.4f}), "
-        f"enhancing {enhancing:.0f} mm3 ({least[0.0]:.4f} -> {least[enhancing]:.4f}), temperatures {temperatures}"
+        f"chosen: S {recipe.steps}, E {recipe.samples}, w {recipe.direct_weight}, temperatures {recipe.temperatures}; "
+        f"mean Dice {plain:.4f}, tumour from {tumour:.0f} mm3 {by_size[tumour]:.4f}, of confidence from {confidence} "
+        f"{by_doubt[confidence]:.4f}, enhancing from {enhancing:.0f} mm3 {by_rim[enhancing]:.4f}"
     )
-    return recipe.but(
-        steps=steps,
-        samples=samples,
-        direct_weight=weight,
-        temperatures=temperatures,
-        min_tumour_mm3=tumour,
-        min_enhancing_mm3=enhancing,
-    )
+    return recipe.but(min_tumour_mm3=tumour, min_confidence=confidence, min_enhancing_mm3=enhancing)
 
 
 def fit_temperatures(candidates: list[Probability], studies: list[TrainingStudy]) -> tuple[float, float, float]:
     """The temperature of each region that makes its truth likeliest over the brains' voxels; never worse than 1."""
     found = []
+    stride = max(1, sum(int(study.brain.sum()) for study in studies) // VOXELS)
     for region in range(3):
-        p = np.concatenate([field[region][study.brain][::STRIDE] for field, study in zip(candidates, studies, strict=True)])
-        truth = np.concatenate([regions_from_labels(study.labels)[region][study.brain][::STRIDE] for study in studies])
+        p = np.concatenate([field[region][study.brain] for field, study in zip(candidates, studies, strict=True)])[::stride]
+        truth = np.concatenate([regions_from_labels(study.labels)[region][study.brain] for study in studies])[::stride]
         logit = torch.logit(torch.from_numpy(p).double(), eps=1e-6)
         found.append(min(_temperatures(), key=lambda t: _loss(logit, truth, t)))
     return found[0], found[1], found[2]
