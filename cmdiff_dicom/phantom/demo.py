@@ -15,12 +15,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmdiff_dicom.errors import Broken
 from cmdiff_dicom.ledger import DeliveryState, Job, JobState, Ledger, open_ledger
+from cmdiff_dicom.phantom.show import Trip, report
 
 if TYPE_CHECKING:
     from cmdiff_dicom.phantom.pacs import DemoPacs
@@ -36,16 +36,6 @@ class DemoFailed(Broken):
     """The trip did not end as it must; the text says where it stopped and why."""
 
 
-@dataclass(frozen=True)
-class Trip:
-    """What came back: the final job, where the PACS stored the result, and the seconds of each of the worker's steps."""
-
-    job: Job
-    seg_path: Path | None
-    step_seconds: dict[str, float]
-    seconds_to_result: float
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `cmdiff-dicom demo`."""
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="another number, another patient (default %(default)s)")
@@ -56,8 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 where the PACS has the committed SEG and, with the synthetic study, Dice is at least PASSING_DICE."""
-    from cmdiff_dicom.phantom.show import report
-
     arguments.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cmdiff-demo-") as name:
         folder = Path(name)

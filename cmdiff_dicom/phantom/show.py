@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmdiff_dicom.geometry import Geometry, Volume, resample
-from cmdiff_dicom.ledger import JobState
+from cmdiff_dicom.ledger import Job, JobState
 from cmdiff_dicom.overlay import NAMES, draw_overlay
 from cmdiff_dicom.records import Label, Region
 
 if TYPE_CHECKING:
     import pydicom
-
-    from cmdiff_dicom.phantom.demo import Trip
 
 WITHIN = {
     Region.WT: (Label.NCR, Label.ED, Label.ET, Label.WT),
@@ -24,6 +23,16 @@ WITHIN = {
     Region.ET: (Label.ET,),
 }
 REGION_NAMES = {Region.WT: "whole tumour", Region.TC: "tumour core", Region.ET: "enhancing tumour"}
+
+
+@dataclass(frozen=True)
+class Trip:
+    """What came back: the final job, where the PACS stored the result, and the seconds of each of the worker's steps."""
+
+    job: Job
+    seg_path: Path | None
+    step_seconds: dict[str, float]
+    seconds_to_result: float
 
 
 def report(trip: Trip, study: Path, truth: Volume | None, output: Path, passing_dice: float) -> int:
