@@ -20,10 +20,15 @@ LABELS = (Label.NCR, Label.ED, Label.ET)
 
 @dataclass(frozen=True)
 class LabelRules:
-    """Where a region begins, and what is too small to be told; volumes in mm3."""
+    """Where a region begins, and what is too small or too doubtful to be told; volumes in mm3.
+
+    `min_confidence` is asked of a connected tumour: the mean of its whole-tumour probability. Doubtful parts are mostly
+    healthy tissue that looks like edema; the threshold alone would let a network that is unsure everywhere tell them.
+    """
 
     threshold: float = 0.5
     min_tumour_mm3: float = 0.0
+    min_confidence: float = 0.0
     min_enhancing_mm3: float = 0.0
 
 
@@ -37,11 +42,13 @@ def labels_from_probability(
 ) -> tuple[NDArray[np.uint8], Mapping[Label, float]]:
     """Labels and their volumes in ml. Shapes: `probability` float32 (3, k, j, i); labels uint8 (k, j, i).
 
-    Connected tumours (26 neighbours) under `min_tumour_mm3` go, with all that is in them; enhancing tumour under
-    `min_enhancing_mm3` in all becomes necrosis. `core_known` is False where T1c is missing.
+    Connected tumours (26 neighbours) under `min_tumour_mm3` or `min_confidence` go, with all that is in them; enhancing
+    tumour under `min_enhancing_mm3` in all becomes necrosis. `core_known` is False where T1c is missing.
     """
-    regions = nest(probability) >= rules.threshold
-    tumour = without_small_parts(regions[Region.WT.value], rules.min_tumour_mm3 / (1000 * voxel_ml))
+    nested = nest(probability)
+    regions = nested >= rules.threshold
+    smallest_voxels = rules.min_tumour_mm3 / (1000 * voxel_ml)
+    tumour = kept_parts(regions[Region.WT.value], nested[Region.WT.value], smallest_voxels, rules.min_confidence)
     core, enhancing = (regions[region.value] & tumour for region in (Region.TC, Region.ET))
     if enhancing.sum() * voxel_ml * 1000 < rules.min_enhancing_mm3:
         enhancing = np.zeros_like(enhancing)
@@ -71,14 +78,17 @@ def whole_tumour_label(tumour: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.where(tumour, np.uint8(Label.WT), np.uint8(0))
 
 
-def without_small_parts(mask: NDArray[np.bool_], smallest_voxels: float) -> NDArray[np.bool_]:
-    """The mask without its 26-connected parts of fewer than `smallest_voxels`."""
-    if smallest_voxels <= 1 or not mask.any():
+def kept_parts(
+    mask: NDArray[np.bool_], probability: NDArray[np.float32], smallest_voxels: float, min_confidence: float
+) -> NDArray[np.bool_]:
+    """The mask without its 26-connected parts of fewer than `smallest_voxels` or of a lower mean probability."""
+    if (smallest_voxels <= 1 and min_confidence <= 0) or not mask.any():
         return mask
     from scipy import ndimage
 
     parts, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    keep = sizes >= smallest_voxels
+    sums = np.bincount(parts.ravel(), weights=probability.ravel(), minlength=count + 1)
+    keep = (sizes >= smallest_voxels) & (sums >= min_confidence * sizes)
     keep[0] = False
     return np.asarray(keep[parts])

@@ -57,6 +57,7 @@ class Recipe:
     temperatures: tuple[float, float, float] = (1.0, 1.0, 1.0)
     threshold: float = 0.5
     min_tumour_mm3: float = 0.0
+    min_confidence: float = 0.0
     min_enhancing_mm3: float = 0.0
     precision: str = "auto"
     split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -85,19 +86,20 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """The recipe in `text`. Raises: WeightsFault for another format, an unknown or missing field, an unknown stage."""
+        """The recipe in `text`; a stage that it does not name is off, as it was when the weights were made.
+
+        Raises: WeightsFault for another format, an unknown field or an unknown stage.
+        """
         try:
             content = json.loads(text)
         except json.JSONDecodeError as error:
             raise WeightsFault("the recipe in the weights file is not JSON; the file is damaged") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise WeightsFault(f"the recipe in the weights file is not of format {FORMAT}; the weights are of another version")
-        known = {entry.name for entry in dataclasses.fields(cls)}
-        if set(content) != known:
-            odd = sorted(set(content) ^ known)
-            raise WeightsFault(
-                f"the recipe's fields {', '.join(odd)} are unknown or missing; the weights are of another version"
-            )
+        unknown = sorted(set(content) - {entry.name for entry in dataclasses.fields(cls)})
+        if unknown:
+            raise WeightsFault(f"the recipe's fields {', '.join(unknown)} are unknown; the weights are of a newer version")
+        content = {"split": {}, "training": {}, **content}
         for name in ("split", "training"):
             if not isinstance(content[name], dict):
                 raise WeightsFault(f"the recipe's field {name} is not a table; the file is damaged")

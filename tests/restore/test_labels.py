@@ -6,11 +6,11 @@ import pytest
 from cmdiff_dicom.records import Label
 from cmdiff_dicom.restore.labels import (
     LabelRules,
+    kept_parts,
     labels_from_probability,
     labels_from_regions,
     nest,
     regions_from_labels,
-    without_small_parts,
 )
 
 
@@ -56,8 +56,18 @@ def test_a_small_tumour_goes_with_all_that_is_in_it_and_a_large_one_stays():
 def test_parts_that_touch_at_a_corner_are_one():
     mask = np.zeros((4, 4, 4), dtype=bool)
     mask[0, 0, 0] = mask[1, 1, 1] = True
-    assert without_small_parts(mask, 2).sum() == 2
-    assert without_small_parts(mask, 3).sum() == 0
+    sure = np.ones(mask.shape, dtype=np.float32)
+    assert kept_parts(mask, sure, 2, 0.0).sum() == 2
+    assert kept_parts(mask, sure, 3, 0.0).sum() == 0
+
+
+def test_a_doubtful_part_goes_and_a_sure_one_stays_whatever_their_sizes():
+    field = cube(0.95, (14, 17), (15, 16), (15, 16))
+    field[0, 1:9, 1:9, 1:9] = 0.6
+    labels, _ = labels_from_probability(field, 0.001, LabelRules(min_confidence=0.8))
+    assert not labels[:10].any() and labels[14:].any()
+    labels, _ = labels_from_probability(field, 0.001, LabelRules(min_confidence=0.5))
+    assert labels[:10].any()
 
 
 def test_too_little_enhancement_becomes_necrosis_and_the_core_keeps_its_volume():
