@@ -101,13 +101,14 @@ def calibrated(
 
 
 def _with_rules(recipe: Recipe, score: Callable[[LabelRules], float], tell: Callable[[str], None]) -> Recipe:
-    """The recipe with the rules for parts: of what is as good as the best within 0.001, the mildest doubt and rule for
-    enhancing tumour, and the largest smallest tumour, since fewer false parts are worth having."""
+    """The recipe with the rules for parts. Of what is as good as the best within 0.001: the largest smallest tumour,
+    the confidence one step below the strictest, since fewer false parts are worth having, and the mildest rule for the rim."""
     plain = score(LabelRules(recipe.threshold))
     by_size = {mm3: score(LabelRules(recipe.threshold, mm3)) for mm3 in TUMOUR_MM3}
     tumour = max(mm3 for mm3, value in by_size.items() if value >= max(by_size.values()) - 0.001)
     by_doubt = {p: score(LabelRules(recipe.threshold, tumour, p)) for p in CONFIDENCES}
-    confidence = min(p for p, value in by_doubt.items() if value >= max(by_doubt.values()) - 0.001)
+    harmless = [p for p, value in by_doubt.items() if value >= max(by_doubt.values()) - 0.001]
+    confidence = harmless[-2] if len(harmless) > 1 else harmless[0]
     by_rim = {mm3: score(LabelRules(recipe.threshold, tumour, confidence, mm3)) for mm3 in ENHANCING_MM3}
     enhancing = min(mm3 for mm3, value in by_rim.items() if value >= max(by_rim.values()) - 0.001)
     tell(

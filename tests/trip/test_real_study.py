@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
-from scipy import ndimage
 
 from cmdiff_dicom.ledger import JobState
 from cmdiff_dicom.overlay import draw_overlay
@@ -77,24 +76,9 @@ def centre_off_mm(found, truth, grid) -> float:
     return float(np.linalg.norm(ours - theirs))
 
 
-def test_the_tumour_is_found_where_it_is(found_and_truth, dice):
+def test_the_tumour_is_found_where_the_consensus_has_it(found_and_truth, dice):
     found, truth, grid = found_and_truth
-    parts, _ = ndimage.label(found > 0, np.ones((3, 3, 3)))
-    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
     assert np.count_nonzero((found > 0) & (truth > 0)) >= 0.9 * np.count_nonzero(truth)
-    assert centre_off_mm(largest, truth, grid) <= 5.0
-    assert dice["WT"] >= 0.6
-
-
-GOAL = "the goal of this study, not reached yet: small false parts far from the tumour remain (measured: WT .69, TC .57)"
-
-
-@pytest.mark.xfail(reason=GOAL, strict=False)
-def test_goal_dice_of_whole_tumour_and_core(dice):
+    assert centre_off_mm(found, truth, grid) <= 5.0
     assert dice["WT"] >= 0.75
     assert dice["TC"] >= 0.6
-
-
-@pytest.mark.xfail(reason=GOAL, strict=False)
-def test_goal_the_centre_is_within_5_mm_of_the_consensus(found_and_truth):
-    assert centre_off_mm(*found_and_truth) <= 5.0
