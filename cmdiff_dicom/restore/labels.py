@@ -22,8 +22,9 @@ LABELS = (Label.NCR, Label.ED, Label.ET)
 class LabelRules:
     """Where a region begins, and what is too small or too doubtful to be told; volumes in mm3.
 
-    `min_confidence` is asked of a connected tumour: the mean of its whole-tumour probability. Doubtful parts are mostly
-    healthy tissue that looks like edema; the threshold alone would let a network that is unsure everywhere tell them.
+    `min_confidence` is asked of every connected tumour but the main one: the mean of its whole-tumour probability.
+    Doubtful parts are mostly healthy tissue that looks like edema; the threshold alone would let a network that is
+    unsure everywhere tell them.
     """
 
     threshold: float = 0.5
@@ -81,7 +82,10 @@ def whole_tumour_label(tumour: NDArray[np.bool_]) -> NDArray[np.uint8]:
 def kept_parts(
     mask: NDArray[np.bool_], probability: NDArray[np.float32], smallest_voxels: float, min_confidence: float
 ) -> NDArray[np.bool_]:
-    """The mask without its 26-connected parts of fewer than `smallest_voxels` or of a lower mean probability."""
+    """The mask without its 26-connected parts of fewer than `smallest_voxels`, and without doubtful ones beside the main part.
+
+    Doubtful: of a mean probability below `min_confidence`. Main: the part with the largest sum of probability.
+    """
     if (smallest_voxels <= 1 and min_confidence <= 0) or not mask.any():
         return mask
     from scipy import ndimage
@@ -89,6 +93,9 @@ def kept_parts(
     parts, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     sums = np.bincount(parts.ravel(), weights=probability.ravel(), minlength=count + 1)
-    keep = (sizes >= smallest_voxels) & (sums >= min_confidence * sizes)
+    sums[0] = 0
+    sure = sums >= min_confidence * sizes
+    sure[np.argmax(sums)] = True  # a study's main finding is told however doubtful: silence would be the worse error
+    keep = (sizes >= smallest_voxels) & sure
     keep[0] = False
     return np.asarray(keep[parts])

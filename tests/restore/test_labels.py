@@ -61,13 +61,19 @@ def test_parts_that_touch_at_a_corner_are_one():
     assert kept_parts(mask, sure, 3, 0.0).sum() == 0
 
 
-def test_a_doubtful_part_goes_and_a_sure_one_stays_whatever_their_sizes():
-    field = cube(0.95, (14, 17), (15, 16), (15, 16))
-    field[0, 1:9, 1:9, 1:9] = 0.6
+def test_a_doubtful_part_goes_beside_a_sure_one():
+    field = cube(0.95, (12, 18), (15, 16), (15, 16))
+    field[0, 1:5, 1:5, 1:5] = 0.6
     labels, _ = labels_from_probability(field, 0.001, LabelRules(min_confidence=0.8))
-    assert not labels[:10].any() and labels[14:].any()
+    assert not labels[:10].any() and labels[12:].any()
     labels, _ = labels_from_probability(field, 0.001, LabelRules(min_confidence=0.5))
     assert labels[:10].any()
+
+
+def test_the_main_part_is_told_however_doubtful():
+    labels, _ = labels_from_probability(cube(0.6, (2, 14)), 0.001, LabelRules(min_confidence=0.8))
+    assert labels.any()
+
 
 
 def test_too_little_enhancement_becomes_necrosis_and_the_core_keeps_its_volume():
