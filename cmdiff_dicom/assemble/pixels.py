@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
-_SOUND_DECODERS = ("pyjpegls", "pylibjpeg", "pydicom")
-"""Taken alone where they read a syntax: a broken stream can end GDCM, and the process with it."""
+_JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
+"""The four JPEG syntaxes of PS3.5 A.4.1: baseline, extended (12 bits), lossless."""
 _FIRST_PIXEL_TAG = 0x7FE00008
 _DECIMAL_STRINGS = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept")
 
@@ -75,15 +75,25 @@ def _decoded(data_set: Dataset) -> NDArray[Any]:
     from pydicom.pixels.decoders.base import get_decoder
 
     syntax = data_set.file_meta.TransferSyntaxUID
-    decoder = get_decoder(syntax)
+    if syntax in _JPEG:
+        return _decoded_jpeg(data_set)
     # native words are asked for whole: the decoder takes High Bit for Bits Stored - 1
-    options: dict[str, Any] = {"bits_stored": data_set.BitsAllocated}
-    if syntax.is_encapsulated:
-        sound = [name for name in decoder.available_plugins if name in _SOUND_DECODERS]
-        options = {"decoding_plugin": sound[0] if sound else ""}
+    options: dict[str, Any] = {} if syntax.is_encapsulated else {"bits_stored": data_set.BitsAllocated}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # excess bytes after the image are legal in old files
-        return decoder.as_array(data_set, raw=True, index=0, **options)[0]
+        return get_decoder(syntax).as_array(data_set, raw=True, index=0, **options)[0]
+
+
+def _decoded_jpeg(data_set: Dataset) -> NDArray[np.integer]:
+    """The first frame by libjpeg-turbo, which reads all four syntaxes and survives broken streams."""
+    from imagecodecs import jpeg8_decode
+    from pydicom.encaps import generate_frames
+
+    stored = np.asarray(jpeg8_decode(next(generate_frames(data_set.PixelData, number_of_frames=1))))
+    if stored.shape != (data_set.Rows, data_set.Columns):
+        raise ValueError(f"the JPEG image is {stored.shape}")
+    is_signed = number(data_set, "PixelRepresentation", 0) == 1
+    return stored_bits(stored.view(f"i{stored.itemsize}"), data_set) if is_signed else stored
 
 
 def stored_bits(words: NDArray[np.integer], data_set: Dataset) -> NDArray[np.integer]:

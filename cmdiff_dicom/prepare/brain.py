@@ -22,6 +22,8 @@ STRIPPED_ML = (700.0, 2000.0)
 """Plausible volumes of a brain cut out elsewhere, which some tools cut closer."""
 STRIPPED_ZEROS = 0.30
 """Share of exact zeros above which a volume may be skull-stripped. Many heads have more: the volume decides."""
+RINGING = 0.03
+"""Share of a stripped volume's brightness up to which a spline may have rung around the brain."""
 ONE_PIECE = 0.99
 """Share of a stripped brain's voxels that hang together."""
 LARGE_PIECE = 0.10
@@ -35,19 +37,33 @@ SURFACE_REACH_MM = 6
 """How far outside the mask a bright tumour at the surface is followed."""
 
 
-def is_skull_stripped(volume: Volume) -> bool:
-    """True where everything but a brain was set to exactly 0 before."""
+def stripped_brain(volume: Volume) -> Mask | None:
+    """What is left of a head whose all but the brain was set to 0 before; None where it was not.
+
+    A stripped volume that was resampled with a spline rings faintly around the brain: what is faint then counts as 0 too.
+    Shapes: bool (k, j, i).
+    """
+    if np.count_nonzero(volume.array) > (1 - STRIPPED_ZEROS) * volume.array.size:
+        return None
+    brightness = np.abs(volume.array)
+    bright = float(np.percentile(brightness[brightness > 0], 99)) if brightness.any() else 0.0
+    for level in (0.0, RINGING * bright):
+        left = brightness > level
+        if _is_one_brain(left[_every_2_mm(volume)], volume):
+            return left
+    return None
+
+
+def _is_one_brain(coarse: Mask, volume: Volume) -> bool:
+    """True where the mask, on every second voxel, hangs together and is as large as a brain."""
     from scipy import ndimage
 
-    if np.count_nonzero(volume.array) > (1 - STRIPPED_ZEROS) * volume.array.size:
-        return False
-    coarse = volume.array[_every_2_mm(volume)] != 0
     largest, total = _largest_piece(coarse)
     if total == 0 or largest.sum() < ONE_PIECE * total:
         return False
     voxel_ml = volume.geometry.voxel_ml * volume.array.size / coarse.size
     filled_ml = float(ndimage.binary_fill_holes(largest).sum()) * voxel_ml
-    return bool(STRIPPED_ML[0] <= filled_ml <= STRIPPED_ML[1])
+    return STRIPPED_ML[0] <= filled_ml <= STRIPPED_ML[1]
 
 
 def find_brain(volume: Volume) -> tuple[Mask | None, str]:

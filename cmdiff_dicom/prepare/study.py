@@ -8,7 +8,7 @@ import numpy as np
 
 from cmdiff_dicom.errors import BrainNotFound, RegistrationFailed
 from cmdiff_dicom.geometry import Geometry, Volume
-from cmdiff_dicom.prepare.brain import Mask, find_brain, finish_mask, is_skull_stripped
+from cmdiff_dicom.prepare.brain import Mask, find_brain, finish_mask, stripped_brain
 from cmdiff_dicom.prepare.grid import box_around, crop_grid, onto_grid, patient_grid
 from cmdiff_dicom.prepare.register import Alignment, register
 from cmdiff_dicom.records import PreparedStudy, Sequence
@@ -39,8 +39,9 @@ def prepare_study(volumes: Mapping[Sequence, Volume], reference: Sequence) -> Pr
         BrainNotFound: no sequence gave a plausible brain.
         RegistrationFailed: neither FLAIR nor T2 is left.
     """
-    if is_skull_stripped(volumes[reference]):
-        grid, brain, poses, note = _place_stripped(volumes, reference)
+    own = stripped_brain(volumes[reference])
+    if own is not None:
+        grid, brain, poses, note = _place_stripped(volumes, reference, own)
     else:
         grid, brain, poses, note = _place_head(volumes, reference)
     used = {sequence: pose for sequence, pose in poses.items() if pose.is_credible}
@@ -74,10 +75,13 @@ def _describe(sequence: Sequence, pose: Alignment) -> str:
     return f"{sequence.value}: registered, {pose.moved_mm:.1f} mm from the header's pose (quality {pose.quality:.2f})"
 
 
-def _place_stripped(volumes: Mapping[Sequence, Volume], reference: Sequence) -> tuple[Geometry, Mask, Poses, str]:
-    """Grid, brain and poses of a study whose brain was cut out before: brain is what is not 0 in any stripped sequence."""
+def _place_stripped(
+    volumes: Mapping[Sequence, Volume], reference: Sequence, reference_brain: Mask
+) -> tuple[Geometry, Mask, Poses, str]:
+    """Grid, brain and poses of a study whose brain was cut out before: brain is what any stripped sequence shows."""
     grid = patient_grid(volumes[reference].geometry)
-    cut = {s: _nonzero(volume) for s, volume in volumes.items() if s == reference or is_skull_stripped(volume)}
+    found = {s: reference_brain if s == reference else stripped_brain(volume) for s, volume in volumes.items()}
+    cut = {s: Volume(mask.astype(np.float32), volumes[s].geometry) for s, mask in found.items() if mask is not None}
     own = onto_grid(cut[reference], grid) > 0.5
     poses, brain = dict.fromkeys(volumes, OWN_POSE), own
     for sequence, volume in volumes.items():
@@ -88,10 +92,6 @@ def _place_stripped(volumes: Mapping[Sequence, Volume], reference: Sequence) -> 
         if poses[sequence].is_credible:
             brain = brain | there
     return grid, brain, poses, STRIPPED
-
-
-def _nonzero(volume: Volume) -> Volume:
-    return Volume((volume.array != 0).astype(np.float32), volume.geometry)
 
 
 def _place_head(volumes: Mapping[Sequence, Volume], reference: Sequence) -> tuple[Geometry, Mask, Poses, str]:

@@ -17,6 +17,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from cmdiff_dicom.records import Label, Sequence
+
 MARGIN = 16
 """Extra voxels on each side, so that a turned patch has no empty corners where there was image."""
 
@@ -89,6 +91,8 @@ class Augmenter:
         image, labels, brain = _patch(study, centre, size)
         if mix:
             _carve(image, labels, brain, partner, centre, size, rng)
+        if not self.plain and rng.random() < 0.12:
+            without_enhancement(image, labels, brain)
         volume, truth, mask = torch.from_numpy(image), torch.from_numpy(labels), torch.from_numpy(brain)
         available = torch.ones(4)
         if not self.plain:
@@ -218,6 +222,24 @@ def _carve(
     for channel in range(4):
         image[channel][into][place] = partner.image[channel][out][place]
     labels[into][place] = partner.labels[out][place]
+
+
+def without_enhancement(image: NDArray[np.float32], labels: NDArray[np.uint8], brain: NDArray[np.bool_]) -> None:
+    """The same tumour as if it took up no contrast agent, in place: enhancing tumour becomes non-enhancing core.
+
+    In and just around the core T1c becomes what T1 predicts, by the line that fits the two in the brain outside the tumour.
+    Few studies lack enhancement; without this, training may never see a core that does not enhance.
+    Shapes: `image` (4, k, j, i), standardised; `labels`, `brain` (k, j, i).
+    """
+    t1, t1c = image[list(Sequence).index(Sequence.T1N)], image[list(Sequence).index(Sequence.T1C)]
+    healthy = brain & (labels == 0)
+    if not (labels == Label.ET).any() or healthy.sum() < 1000:
+        return
+    slope, level = np.polyfit(t1[healthy], t1c[healthy], 1)
+    core = ndimage.binary_dilation((labels == Label.NCR) | (labels == Label.ET), iterations=2)
+    share = ndimage.gaussian_filter(core.astype(np.float32), 1.0) * brain
+    t1c += share * (slope * t1 + level - t1c)
+    labels[labels == Label.ET] = Label.NCR
 
 
 def _thick_slices(x: Tensor, thickness: int, axis: int) -> Tensor:

@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes", type=float, default=Plan.minutes, help="end, annealed, after so long (not repeatable to the bit)"
     )
     parser.add_argument("--seed", type=int, default=Plan.seed, help="of weights, order, augmentation and noise")
+    parser.add_argument("--rate", type=float, default=Plan.rate, help="highest learning rate; less for fine-tuning")
     parser.add_argument("--side", type=int, default=Plan.side, help="side of a training patch in mm, a multiple of 16")
     parser.add_argument("--wide-side", type=int, default=Plan.wide_side, help="side of the wide patches at the end, in mm")
     parser.add_argument(
@@ -86,7 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-attention", action="store_true", help="leave out the multi-scale channel attention")
     parser.add_argument("--plain", action="store_true", help="no augmentation")
-    parser.add_argument("--from", dest="start", type=Path, help="fine-tune these weights instead of starting from nothing")
+    parser.add_argument(
+        "--from", dest="start", type=Path, help="fine-tune these weights on their own split, instead of starting from nothing"
+    )
     parser.add_argument("--name", default="0", help="version that the weights will carry")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")
     parser.add_argument("--threads", type=int, help="CPU threads; fixed, it makes training repeatable to the bit")
@@ -116,6 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         minutes=arguments.minutes,
         seed=arguments.seed,
+        rate=arguments.rate,
         side=arguments.side,
         wide_side=arguments.wide_side,
         wide_share=arguments.wide_share,
@@ -130,6 +134,9 @@ def run(arguments: argparse.Namespace) -> int:
         recipe = recipe.but(attention_scales=())
     if arguments.start:
         network, recipe, _ = load_weights(arguments.start)
+        recipe = recipe.but(version=arguments.name)
+        if arguments.control:
+            network.denoiser, recipe = None, recipe.but(network="direct-3d")
     arguments.out.mkdir(parents=True, exist_ok=True)
     Training(arguments.data, arguments.out, plan, recipe, device, network).run()
     return 0

@@ -6,12 +6,16 @@ import copy
 
 import numpy as np
 import pytest
+from imagecodecs import jpeg8_encode
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -65,15 +69,48 @@ def test_whole_numbers_come_back_as_they_were():
     assert np.array_equal(volume_of(received(series(volume=original))).array, original.array)
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def compress(data_set, syntax):
+    """Encapsulates the pixels in place; JPEG by imagecodecs, which pydicom does not write."""
+    if syntax in (JPEGLosslessSV1, JPEGExtended12Bit):
+        words = data_set.pixel_array.astype(np.uint16)
+        how = {"lossless": True, "bitspersample": 16} if syntax == JPEGLosslessSV1 else {"level": 95, "bitspersample": 12}
+        frame = jpeg8_encode(words if how.get("lossless") else np.minimum(words, 4095), **how)
+        data_set.PixelData = encapsulate([frame])
+        data_set["PixelData"].is_undefined_length = True
+        data_set.file_meta.TransferSyntaxUID = syntax
+    else:
+        data_set.compress(syntax, generate_instance_uid=False)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless])
 def test_every_transfer_syntax_gives_the_same_volume(syntax):
     original = noise(oblique_grid(shape=(8, 40, 48)))
     datasets = series(volume=original)
     for data_set in datasets:
         if syntax.is_encapsulated:
-            data_set.compress(syntax, generate_instance_uid=False)
+            compress(data_set, syntax)
         data_set.file_meta.TransferSyntaxUID = syntax
     assert np.array_equal(volume_of(received(datasets)).array, original.array)
+
+
+def test_extended_jpeg_of_twelve_bits_gives_nearly_the_same_volume():
+    smooth = oblique_grid(shape=(8, 40, 48))
+    k, j, i = np.meshgrid(*(np.linspace(0, 1, n) for n in smooth.shape), indexing="ij")
+    original = Volume(np.round(2000 * (1 + np.sin(3 * i) * j * k)).astype(np.float32), smooth)
+    datasets = series(volume=original, BitsStored=12, HighBit=11)
+    for data_set in datasets:
+        compress(data_set, JPEGExtended12Bit)
+    assert np.abs(volume_of(received(datasets)).array - original.array).max() < 20
+
+
+def test_signed_lossless_jpeg_gives_the_same_volume():
+    values = np.random.default_rng(3).integers(-2048, 2048, oblique_grid().shape)
+    datasets = with_pixels(series(), values & 0xFFFF, PixelRepresentation=1)
+    for data_set in datasets:
+        data_set.PixelRepresentation = 0
+        compress(data_set, JPEGLosslessSV1)
+        data_set.PixelRepresentation = 1
+    assert np.array_equal(volume_of(received(datasets)).array, values)
 
 
 def test_big_endian_gives_the_same_volume_to_the_last_voxel():
@@ -167,11 +204,11 @@ def test_a_compressed_data_set_cut_in_its_pixels_is_unusable_by_name():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLosslessSV1, JPEGExtended12Bit, JPEGLSLossless, JPEG2000Lossless])
 def test_broken_bytes_are_decoded_or_refused_and_nothing_else_happens(syntax):
     data_set = series(volume=noise(oblique_grid(shape=(8, 40, 48))), rescale_per_slice=True)[3]
     if syntax.is_encapsulated:
-        data_set.compress(syntax, generate_instance_uid=False)
+        compress(data_set, syntax)
     whole = encoded(data_set)
     rng = np.random.default_rng(0)
     refused = 0

@@ -22,7 +22,7 @@ from cmdiff_dicom.records import ModelIdentity, Sampling, SegmentationResult, Se
 from cmdiff_dicom.restore import restore_probability
 from cmdiff_dicom.synthesis import acquire, make_head, render
 
-PARTS = ("find_brain", "register", "onto_grid", "finish_mask", "is_skull_stripped", "restore_probability")
+PARTS = ("find_brain", "register", "onto_grid", "finish_mask", "stripped_brain", "restore_probability")
 SHAPE = (155, 240, 240)
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from cmdiff_dicom.geometry import Geometry, Volume
 from cmdiff_dicom.prepare import brain
-from cmdiff_dicom.prepare.brain import find_brain, finish_mask, is_skull_stripped
+from cmdiff_dicom.prepare.brain import find_brain, finish_mask, stripped_brain
 from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.synthesis import make_head, render
 from tests.prepare.test_grid import reordered
-from tests.support.nifti_dicom import read_nifti
+from tests.support.nifti_dicom import read_nifti, turned
 
 
 def dice(a, b) -> float:
@@ -33,14 +33,24 @@ def stripped(head, sequence=Sequence.T1C) -> Volume:
 
 
 def test_a_brain_cut_out_before_is_noticed(coarse_head):
-    assert is_skull_stripped(stripped(coarse_head))
+    assert stripped_brain(stripped(coarse_head)) is not None
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_a_brain_cut_out_before_is_noticed_after_it_was_turned(coarse_head, order):
+    volume = stripped(coarse_head)
+    tilted = turned(volume, 20.0, order)
+    found = stripped_brain(tilted)
+    assert found is not None
+    truth = turned(Volume((volume.array > 0).astype(np.float32), volume.geometry), 20.0, order=1).array > 0.5
+    assert dice(found, truth) > 0.95
 
 
 def test_a_head_on_exact_zeros_is_not_taken_for_a_brain(coarse_head):
     head = render(coarse_head, Sequence.T1C).array
     cleaned = Volume(np.where(coarse_head.tissue > 0, head, np.float32(0)), coarse_head.geometry)
     assert np.mean(cleaned.array == 0) > 0.3
-    assert not is_skull_stripped(cleaned)
+    assert stripped_brain(cleaned) is None
 
 
 def test_a_brain_in_two_pieces_is_not_taken_for_one(coarse_head):
@@ -48,11 +58,11 @@ def test_a_brain_in_two_pieces_is_not_taken_for_one(coarse_head):
     cut = volume.array.copy()
     middle = cut.shape[2] // 2
     cut[:, :, middle - 2 : middle + 3] = 0
-    assert not is_skull_stripped(Volume(cut, volume.geometry))
+    assert stripped_brain(Volume(cut, volume.geometry)) is None
 
 
 def test_an_empty_volume_is_not_skull_stripped():
-    assert not is_skull_stripped(Volume(np.zeros((20, 20, 20), np.float32), Geometry((20, 20, 20), np.eye(4))))
+    assert stripped_brain(Volume(np.zeros((20, 20, 20), np.float32), Geometry((20, 20, 20), np.eye(4)))) is None
 
 
 # --- plausible or not --------------------------------------------------------------------------
@@ -201,7 +211,7 @@ REAL = [
 @pytest.mark.parametrize(("image", "supplied", "least"), REAL)
 def test_real_heads_have_the_brain_that_was_supplied_with_them(real_data, image, supplied, least):
     volume = read_nifti(real_data / image)
-    assert not is_skull_stripped(volume)
+    assert stripped_brain(volume) is None
     mask, reason = find_brain(volume)
     assert mask is not None, reason
     assert dice(mask, read_nifti(real_data / supplied).array > 0) >= least

@@ -1,18 +1,21 @@
 """Training: repeatable, resumable as if it had not been cut, and honest about its curves."""
 
+import argparse
 import csv
 
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from cmdiff_dicom.errors import SettingsFault
-from cmdiff_dicom.research.augment import Augmenter
+from cmdiff_dicom.research import train
+from cmdiff_dicom.research.augment import Augmenter, without_enhancement
 from cmdiff_dicom.research.objective import Objective, noisy_state, region_loss
 from cmdiff_dicom.research.studies import load_studies
 from cmdiff_dicom.research.train import Plan, Training
 from cmdiff_dicom.segment.recipe import Recipe
-from cmdiff_dicom.segment.weights import build_network, load_weights
+from cmdiff_dicom.segment.weights import build_network, load_weights, save_weights
 
 SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4)
 PLAN = Plan(steps=6, side=32, wide_side=32, warm_up=2, checkpoint_s=0.0, evaluate_s=1e9, half=False)
@@ -95,6 +98,18 @@ def test_fine_tuning_starts_from_the_given_weights(folder, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in training.average.items())
 
 
+def test_a_control_fine_tuned_from_the_full_model_keeps_its_encoder_and_carries_a_version_of_its_own(folder, tmp_path):
+    network = build_network(SMALL)
+    save_weights(tmp_path / "full.safetensors", network, SMALL.but(version="2026.1"))
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    given = f"--data {folder} --out {tmp_path / 'run'} --from {tmp_path / 'full.safetensors'} --control --steps 1 --side 32 --wide-side 32"
+    assert train.run(parser.parse_args([*given.split(), "--name", "mine"])) == 0
+    control, recipe, _ = load_weights(tmp_path / "run" / "weights.safetensors")
+    assert control.denoiser is None and (recipe.network, recipe.version) == ("direct-3d", "mine")
+    assert set(control.state_dict()) == {name for name in network.state_dict() if name.startswith("encoder.")}
+
+
 def test_the_rate_warms_up_and_ends_near_nothing():
     plan = Plan(steps=1000, rate=1.0, warm_up=100)
     assert plan.rate_at(0) == pytest.approx(0.01) and plan.rate_at(1000) == pytest.approx(0.01)
@@ -171,3 +186,16 @@ def test_states_made_from_the_truth_do_see_it():
             noisy_state(network.denoiser, guidance, regions, SMALL, Objective(pure_noise=0.0, recycled=0.0), generator)[0]
         )
     assert not np.allclose(states[0], states[1])
+
+
+def test_without_enhancement_a_core_stays_and_only_its_t1c_changes(studies):
+    image, labels = studies[0].image.astype(np.float32), studies[0].labels.copy()
+    before, core = image.copy(), (labels == 1) | (labels == 3)
+    assert (labels == 3).any()
+    without_enhancement(image, labels, studies[0].brain)
+    assert not (labels == 3).any()
+    assert np.array_equal(labels == 1, core)
+    assert np.array_equal(image[[0, 2, 3]], before[[0, 2, 3]])
+    far = ndimage.distance_transform_edt(~core) > 8
+    assert np.array_equal(image[1][far], before[1][far])
+    assert not np.array_equal(image[1][core], before[1][core])
