@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -256,19 +257,34 @@ def serve(settings: Settings, queue: str) -> int:
 
 
 def segment_worker(settings: Settings, ledger: Ledger, spool: Spool) -> tuple[Callable[[str], None], Callable[[], Any]]:
-    """What a segment worker does with a job key, and what loads its model."""
+    """What a segment worker does with a job key, and what loads its model before the first.
+
+    Where loading killed a process of this host, a job loads instead: the ledger counts whom it kills, and ends the job.
+    """
     from cmdiff_dicom.segment_job import SegmentWork, segment_job
+
+    loading = settings.spool_folder / f"loading.{socket.gethostname()}"
 
     @functools.cache
     def segmenter() -> Any:
         from cmdiff_dicom.segment import load_segmenter
 
-        loaded = load_segmenter(settings.segment.weights_path, settings.segment.device, settings.segment.threads)
+        loading.touch()
+        try:
+            loaded = load_segmenter(settings.segment.weights_path, settings.segment.device, settings.segment.threads)
+        finally:
+            loading.unlink(missing_ok=True)
         log("segment.model", device=loaded.device_name, version=loaded.model.version)
         return loaded
 
+    def load_at_start() -> None:
+        if loading.exists():
+            log("segment.model", state="a process died while it loaded; the next job loads")
+        else:
+            segmenter()
+
     work = SegmentWork(ledger, spool, settings, segmenter)
-    return lambda key: segment_job(key, work), segmenter
+    return lambda key: segment_job(key, work), load_at_start
 
 
 def deliver_worker(settings: Settings, ledger: Ledger, spool: Spool) -> tuple[Callable[[int], None], Callable[[int], None]]:

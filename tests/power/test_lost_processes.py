@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cmdiff_dicom.dispatch import Dispatcher, Doorbell, EmbeddedRedis, make_ringing_app
+from cmdiff_dicom.dispatch import Dispatcher, Doorbell, EmbeddedRedis, Supervisor, make_ringing_app
 from cmdiff_dicom.dispatch.children import start_child, stop_child
 from cmdiff_dicom.ledger import JobState, open_ledger
 from cmdiff_dicom.phantom.mri import StudyHeader, write_series, write_study
@@ -160,6 +160,29 @@ def test_a_study_that_kills_every_worker_is_set_aside_and_the_next_one_runs(tmp_
             stop_child(worker, 10)
     assert (ledger.job(deadly).state, ledger.job(deadly).reason) == (JobState.FAILED, "the worker died")
     assert ledger.job(harmless).state is JobState.NO_TUMOUR
+
+
+def test_weights_that_kill_every_process_that_loads_them_end_the_job_and_not_the_workers_for_ever(tmp_path):
+    settings = Settings.model_validate({"state": tmp_path, "dispatch": {"lease_s": 1.0, "quiet_s": 0.1}})
+    ledger, key = open_ledger(settings.ledger_url), "a" * 64
+    ledger.record_instance(ReceivedInstance("9.1", "1", "1", "1.2", "1.2", Blob(key, 1), datetime.now(UTC)))
+    ledger.settle("9.1", 1, key, {}, "")
+    with EmbeddedRedis(tmp_path / "redis") as redis:
+        bell = Doorbell(make_ringing_app(redis.url))
+        dispatcher = Dispatcher(ledger, Spool(settings.spool_folder, 0, 0), bell, recognise_by_series, settings)
+        command = [sys.executable, str(Path(__file__).parent / "deadly_weights.py"), str(tmp_path), redis.url]
+        worker = Supervisor({"segment": command}, options={"cwd": Path(__file__).parents[2]})
+        try:
+
+            def ended():
+                assert worker.tick()
+                dispatcher.tick()
+                return ledger.job(key).state.is_final
+
+            until(ended, limit_s=300, what="the job's end")
+        finally:
+            worker.stop(10)
+    assert (ledger.job(key).state, ledger.job(key).reason) == (JobState.FAILED, "the worker died")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
