@@ -1,6 +1,6 @@
 """One result's trip: spool -> destination -> storage commitment asked for. Knows no torch.
 
-Every way that it may end is told to the ledger here. COMMITTED comes only from the destination's report, which the
+Every way that it may end is told to the ledger. COMMITTED comes only from the destination's report, which the
 listener or the same association may bring at any time after the transaction stands in the ledger.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from cmdiff_dicom.errors import Broken, CmdiffError, DeliveryRefused, NotNow
-from cmdiff_dicom.leases import owner_name, renewed
+from cmdiff_dicom.errors import Broken, CmdiffError, NotNow
+from cmdiff_dicom.leases import Endings, carried_out, owner_name
 from cmdiff_dicom.ledger import Delivery, DeliveryState, Ledger
 from cmdiff_dicom.logs import log, place
 from cmdiff_dicom.settings import Settings
@@ -45,21 +45,13 @@ def deliver_job(delivery_id: int, work: DeliverWork) -> None:
     if delivery is None:
         return
     started = time.monotonic()
-    with renewed(lambda: ledger.renew_delivery(delivery_id, owner), work.settings.dispatch.lease_s / 4):
-        try:
-            state = _send(delivery, owner, work)
-        except NotNow as error:
-            ledger.delivery_later(delivery_id, owner, error.reason, work.settings.deliver.max_attempts)
-            state = type(error).__name__
-        except DeliveryRefused as error:
-            ledger.delivery_failed(delivery_id, owner, error.reason, error.peer_status)
-            state = type(error).__name__
-        except CmdiffError as error:
-            ledger.delivery_failed(delivery_id, owner, error.reason)
-            state = type(error).__name__
-        except Exception as error:  # its text may quote a header, so only its place is told
-            ledger.delivery_failed(delivery_id, owner, f"unexpected {place(error)}")
-            state = place(error)
+    endings = Endings(
+        refuse=lambda reason: ledger.delivery_failed(delivery_id, owner, reason),
+        put_off=lambda reason: ledger.delivery_later(delivery_id, owner, reason, work.settings.deliver.max_attempts),
+        fail=lambda reason, status: ledger.delivery_failed(delivery_id, owner, reason, status),
+    )
+    renew, every_s = (lambda: ledger.renew_delivery(delivery_id, owner)), work.settings.dispatch.lease_s / 4
+    state = carried_out(lambda: _send(delivery, owner, work), renew, every_s, endings)
     log("deliver.done", delivery=delivery_id, job=delivery.key, destination=delivery.destination, state=state,
         seconds=time.monotonic() - started)  # fmt: skip
 

@@ -34,6 +34,9 @@ class CmdiffError(Exception):
     """Everything that this package raises on purpose."""
 
     dimse_status: int = 0x0110
+    """What the listener answers a C-STORE with that ended so."""
+    peer_status: int | None = None
+    """What a peer answered us, where that was the fault."""
 
     @property
     def reason(self) -> str:

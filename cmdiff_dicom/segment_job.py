@@ -1,6 +1,6 @@
 """One study's trip: ledger and spool -> assemble -> analyse -> SEG -> spool and ledger.
 
-Every way that it may end is told to the ledger here and nowhere else, so that it outlives a change of broker.
+Every way that it may end is told to the ledger, so that it outlives a change of broker.
 
 A job that was settled for other weights or another version, before an upgrade or beside one, is done all the same: the
 SEG names the weights that made it, and the ledger lets one result leave for a key, so that its UIDs never name two.
@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cmdiff_dicom.errors import Broken, NotNow, Refused
-from cmdiff_dicom.leases import owner_name, renewed
+from cmdiff_dicom.leases import Endings, carried_out, owner_name
 from cmdiff_dicom.ledger import Job, JobState, Ledger
-from cmdiff_dicom.logs import log, place
+from cmdiff_dicom.logs import log
 from cmdiff_dicom.records import Analysis, LabelMap, SegObject, Stack
 from cmdiff_dicom.settings import Settings
 from cmdiff_dicom.spool import Spool
@@ -49,21 +48,12 @@ def segment_job(key: str, work: SegmentWork) -> None:
     if job is None:
         return
     started = time.monotonic()
-    with renewed(lambda: ledger.renew(key, owner), limits.lease_s / 4):
-        try:
-            state = _do(job, owner, work)
-        except Refused as error:
-            ledger.refuse(key, owner, error.reason)
-            state = type(error).__name__
-        except NotNow as error:
-            ledger.retry_later(key, owner, error.reason, limits.max_attempts)
-            state = type(error).__name__
-        except Broken as error:
-            ledger.fail(key, owner, error.reason)
-            state = type(error).__name__
-        except Exception as error:  # its text may quote a header, so only its place is told
-            ledger.fail(key, owner, f"unexpected {place(error)}")
-            state = place(error)
+    endings = Endings(
+        refuse=lambda reason: ledger.refuse(key, owner, reason),
+        put_off=lambda reason: ledger.retry_later(key, owner, reason, limits.max_attempts),
+        fail=lambda reason, _status: ledger.fail(key, owner, reason),
+    )
+    state = carried_out(lambda: _do(job, owner, work), lambda: ledger.renew(key, owner), limits.lease_s / 4, endings)
     log("segment.done", job=key, state=state, seconds=time.monotonic() - started)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from cmdiff_dicom import __version__
 from cmdiff_dicom.errors import Broken, BrokerUnavailable, CmdiffError, SettingsFault
+from cmdiff_dicom.leases import FAMILY_VARIABLE, owners_of
 from cmdiff_dicom.ledger import Ledger, open_ledger
 from cmdiff_dicom.logs import log, place, silence_libraries
 from cmdiff_dicom.machine import why_no_torch
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 QUEUES = ("segment", "deliver")
 GIGABYTE = 1_000_000_000
 STOP_GRACE_S = 30.0
-"""How long a child may take to end its running job; what it has not ended then is done by another after its lease."""
+"""How long a child may take to end its running job; what it has not ended then is handed back."""
 N_EVENT_REPORT_OK = 0x0000
 N_EVENT_REPORT_FAILURE = 0x0110
 """Processing failure (PS3.7 10.1.1.1.8): an unknown transaction, a report that says nothing, or a ledger that is away."""
@@ -215,11 +217,15 @@ def worker(settings: Settings, queues: Sequence[str], settings_path: Path | None
 def working(
     settings: Settings, queues: Sequence[str], settings_path: Path | None, grace_s: float = STOP_GRACE_S
 ) -> Iterator[Any]:
-    """Inside, a Supervisor's children serve the queues; its `tick` is the caller's to call."""
+    """Inside, a Supervisor's children serve the queues; its `tick` is the caller's to call.
+
+    What they had in hand when they were stopped waits again at once, and not until its lease has run out.
+    """
     from cmdiff_dicom.dispatch import Supervisor
 
     open_the_ledger(settings).close()  # a fault of the settings is told once and here, not by each child
-    environment = os.environ | {"CMDIFF_QUEUE__URL": settings.queue.url}  # the one thing that only `run` knows
+    family = secrets.token_hex(4)
+    environment = os.environ | {"CMDIFF_QUEUE__URL": settings.queue.url, FAMILY_VARIABLE: family}  # what only we know
     options = {"env": environment, "stdout": subprocess.DEVNULL}  # what Celery says when it stops; our log goes to stderr
     supervisor = Supervisor({queue: child_command(queue, settings_path) for queue in queues}, options=options)
     supervisor.tick()
@@ -227,6 +233,17 @@ def working(
         yield supervisor
     finally:
         supervisor.stop(grace_s)
+        hand_back(settings, family)
+
+
+def hand_back(settings: Settings, family: str) -> None:
+    """Nobody of the family holds a job or a delivery; where the ledger is away, the dispatcher finds their leases still."""
+    with suppress(CmdiffError):
+        ledger = open_the_ledger(settings)
+        count = ledger.hand_back_jobs(owners_of(family)) + ledger.hand_back_deliveries(owners_of(family))
+        ledger.close()
+        if count:
+            log("worker.handed_back", count=count)
 
 
 def child_command(queue: str, settings_path: Path | None) -> list[str]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, Select, and_, select, update
 
 from cmdiff_dicom.ledger.database import Verbs, insert_into, reads, writes
 from cmdiff_dicom.ledger.history import record_event
-from cmdiff_dicom.ledger.jobs import WORKER_DIED, newest_key_of
+from cmdiff_dicom.ledger.jobs import WORKER_DIED, WORKER_STOPPED, newest_key_of
 from cmdiff_dicom.ledger.schema import deliveries, jobs, transactions
 from cmdiff_dicom.ledger.states import AfterFailedCommitment, Delivery, DeliveryState, after_failed_commitment
 from cmdiff_dicom.records import CommitmentReport
@@ -84,6 +84,13 @@ class DeliveryVerbs(Verbs):
         reason = WORKER_DIED if ends else f"{WORKER_DIED}, {lost} of {max_lost}"
         still = and_(_PENDING, deliveries.c.owner != "", deliveries.c.renewals == renewals_seen)
         return _change(connection, delivery, reason, still, state=state, final=ends, owner="", lost_leases=lost, reason=reason)
+
+    @writes
+    def hand_back_deliveries(self, connection: Connection, owners: str) -> int:
+        """The deliveries of all owners whose names begin so wait again, at once: those were stopped, not lost. How many."""
+        theirs = and_(_PENDING, deliveries.c.owner.startswith(owners, autoescape=True))
+        held, back = _found(connection, _select().where(theirs)), {"owner": "", "reason": WORKER_STOPPED}
+        return sum(_change(connection, delivery, WORKER_STOPPED, theirs, **back) for delivery in held)
 
     @writes
     def mark_sent(

@@ -18,6 +18,7 @@ from cmdiff_dicom.ledger.schema import deliveries, instances, jobs, studies
 from cmdiff_dicom.ledger.states import DeliveryState, Job, JobEvent, JobState, sources, target
 
 WORKER_DIED = "the worker died"
+WORKER_STOPPED = "the worker was stopped"
 
 
 class JobVerbs(Verbs):
@@ -109,6 +110,14 @@ class JobVerbs(Verbs):
         reason = WORKER_DIED if lost >= max_lost else f"{WORKER_DIED}, {lost} of {max_lost}"
         still = jobs.c.renewals == renewals_seen
         return _move(connection, key, event, detail=reason, where=still, owner="", lost_leases=lost, reason=reason)
+
+    @writes
+    def hand_back_jobs(self, connection: Connection, owners: str) -> int:
+        """The jobs of all owners whose names begin so wait again, at once: those were stopped, not lost. How many."""
+        theirs = jobs.c.owner.startswith(owners, autoescape=True)
+        held = connection.scalars(select(jobs.c.key).where(jobs.c.state == JobState.SEGMENTING, theirs)).all()
+        told = {"detail": WORKER_STOPPED, "reason": WORKER_STOPPED, "owner": ""}
+        return sum(_move(connection, key, JobEvent.HAND_BACK, where=theirs, **told) for key in held)
 
     @writes
     def finish(

@@ -51,6 +51,7 @@ class JobEvent(Enum):
     FAIL = "failed"
     PUT_OFF = "put off"
     LOSE_LEASE = "lease lost"
+    HAND_BACK = "handed back"
     SUPERSEDE = "superseded"
     RETRY = "retried"
 
@@ -70,6 +71,7 @@ NEXT: Mapping[tuple[JobState, JobEvent], JobState] = {
     (JobState.SEGMENTING, JobEvent.FAIL): JobState.FAILED,
     (JobState.SEGMENTING, JobEvent.PUT_OFF): JobState.SETTLED,
     (JobState.SEGMENTING, JobEvent.LOSE_LEASE): JobState.SETTLED,
+    (JobState.SEGMENTING, JobEvent.HAND_BACK): JobState.SETTLED,
     (JobState.SETTLED, JobEvent.SUPERSEDE): JobState.SUPERSEDED,
     (JobState.SEGMENTING, JobEvent.SUPERSEDE): JobState.SUPERSEDED,
     (JobState.FAILED, JobEvent.RETRY): JobState.SETTLED,

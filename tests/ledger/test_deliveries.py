@@ -66,6 +66,13 @@ def test_a_result_that_is_not_its_studys_newest_is_not_delivered(ledger):
     assert ledger.delivery(one.id).reason == "superseded"
 
 
+def test_what_stopped_senders_had_waits_again_to_be_rung(ledger):
+    one = claimed(ledger)
+    assert [ledger.hand_back_deliveries(owners) for owners in ("other@", "sender", "sender")] == [0, 1, 0]
+    (back,) = ledger.pending_deliveries()
+    assert (back.id, back.state, back.rings, back.lost_leases, back.reason) == (one.id, DeliveryState.PENDING, 0, 0, "the worker was stopped")
+
+
 def test_a_lost_lease_lets_a_delivery_wait_again_and_the_third_ends_it(ledger):
     one = claimed(ledger)
     ledger.renew_delivery(one.id, "sender")

@@ -208,6 +208,19 @@ def test_the_third_lost_lease_ends_the_job_as_the_worker_died(ledger):
     assert ledger.waiting_jobs() == ()
 
 
+def test_what_stopped_workers_had_waits_again_to_be_rung_and_nobody_elses_does(ledger):
+    for number, (key, owner) in enumerate({KEY: "f00d@host:7", OTHER_KEY: "f00d%@host:7"}.items()):
+        settled(ledger, key, f"{STUDY}.{number}")
+        ledger.take_ring(key, 0)
+        ledger.claim(key, owner)
+    assert [ledger.hand_back_jobs(owners) for owners in ("f%@", "f00d@", "f00d@")] == [0, 1, 0]
+    job = ledger.job(KEY)
+    assert (job.state, job.owner, job.rings, job.lost_leases) == (JobState.SETTLED, "", 0, 0)
+    assert job.reason == "the worker was stopped"
+    assert ledger.running_jobs() == (ledger.job(OTHER_KEY),)
+    assert not ledger.finish(KEY, "f00d@host:7", "f" * 64, "1", "2", {}, ())
+
+
 def test_a_job_that_nobody_has_loses_no_lease(ledger):
     settled(ledger)
     assert not ledger.lose_lease(KEY, 0, max_lost=3)
