@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import psutil
 
 from cmdiff_dicom.dispatch.children import QUICK_DEATHS, TRY_AGAIN, Supervisor, start_child, stop_child
 from tests.support.dispatching import Clock
+from tests.support.waiting import eventually
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 DIE = [sys.executable, "-c", "raise SystemExit(3)"]
-
-
-def until(condition, limit_s=20.0):
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen"
-        time.sleep(0.02)
 
 
 def is_gone(pid: int) -> bool:
@@ -32,7 +25,7 @@ def test_a_dead_child_starts_again():
     supervisor.tick()
     first = supervisor.pids()["one"]
     psutil.Process(first).kill()
-    until(lambda: supervisor.pids() == {})
+    assert eventually(lambda: supervisor.pids() == {})
     assert supervisor.tick()
     assert supervisor.pids() == {}, "not at once"
     clock.now += 2
@@ -46,7 +39,7 @@ def test_a_child_that_dies_again_and_again_is_given_up():
     supervisor = Supervisor({"one": DIE}, clock)
     ticks = 0
     while supervisor.tick():
-        until(lambda: supervisor.pids() == {})
+        assert eventually(lambda: supervisor.pids() == {})
         clock.now += 20
         ticks += 1
         assert ticks < 20
@@ -58,7 +51,7 @@ def test_a_child_that_ended_for_something_outside_is_started_again_for_ever():
     supervisor = Supervisor({"one": [sys.executable, "-c", f"raise SystemExit({TRY_AGAIN})"]}, clock)
     for _ in range(2 * QUICK_DEATHS):
         assert supervisor.tick()
-        until(lambda: supervisor.pids() == {})
+        assert eventually(lambda: supervisor.pids() == {})
         clock.now += 2
     supervisor.stop(1)
 
@@ -69,7 +62,7 @@ def test_stopping_leaves_no_process_of_the_childs_session():
     grandchild = int(child.stdout.readline())
     stop_child(child, grace_s=5)
     assert is_gone(child.pid)
-    until(lambda: is_gone(grandchild))
+    assert eventually(lambda: is_gone(grandchild))
 
 
 def test_a_child_that_ignores_the_request_is_ended_after_the_grace():
@@ -89,4 +82,4 @@ def test_children_of_a_killed_parent_end():
     child = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    until(lambda: is_gone(child))
+    assert eventually(lambda: is_gone(child))
