@@ -1,16 +1,14 @@
 """`cmdiff-dicom ablate`: what each part brings, on held-out studies, mostly without new training.
 
-Every row changes one thing against the default recipe and is compared study by study, with a paired bootstrap interval.
-The verdict on diffusion: USEFUL where the full model minus its own direct head lies above 0, ORNAMENTAL where it lies
-within +-0.005, else UNDECIDED.
+Every row is the shipped way ("default") with one thing changed, compared with it study by study: a difference is default
+minus row, in Dice averaged over WT, TC and ET, with its paired 90 % bootstrap interval over studies.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,102 +16,204 @@ import numpy as np
 
 from cmdiff_dicom.errors import SettingsFault
 from cmdiff_dicom.research import metrics
+from cmdiff_dicom.research.brats import find_studies
+from cmdiff_dicom.research.console import Countdown, add_common_arguments, say, tell
+from cmdiff_dicom.research.split import names_of_parts
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from cmdiff_dicom.research.answers import Probability, Scores
     from cmdiff_dicom.research.augment import TrainingStudy
+    from cmdiff_dicom.research.replacement import Answers
+    from cmdiff_dicom.segment import Recipe, Segmenter
     from cmdiff_dicom.segment.inference import Prediction
-    from cmdiff_dicom.segment.network import CMDiff
-    from cmdiff_dicom.segment.recipe import Recipe
 
 STEPS = (1, 2, 4, 8)
 SAMPLES = 4
-LEVELS = (1.0, 0.75, 0.5, 0.25, 0.1)
-Rows = dict[str, list[tuple[float, float, float]]]
+LEVEL = 0.9
+CONTROL_BAR = -0.01
+"""The full model may not be worse than the control by more: the interval's lower end has to lie above."""
+DEFAULT = "default"
+DIRECT = "w 1: direct head alone"
+ONE_STEP = "S 1"
+CONTROL = "control, trained without diffusion"
+
+EXPLAINED = f"""
+What is asked. The model has an encoder with a direct head, which answers by itself, and a denoiser, which answers in S steps
+for each of E samples of noise. The answer is w x direct head + (1 - w) x mean of the samples: w = 1 is the direct head alone,
+w = 0 the samples alone. The noise knows nothing of the patient, so diffusion cannot add information; it can only use
+better what the image holds. Whether it does is measured here.
+
+How to read a row. "{DEFAULT}" is the model as it serves. Every other row changes one thing (or two: "samples alone" has
+w = 0 too). The difference is default minus row, in Dice averaged over WT, TC, ET:
+    above 0   the default is better: what the row leaves out, helps
+    below 0   the row is better than the default
+Brackets hold its 90 % interval, from a bootstrap over studies of the paired differences. An interval that holds 0 says that
+these studies cannot tell.
+
+The verdict on diffusion asks two differences: default minus direct head alone (what do samples add?) and default minus
+S = 1, all else equal (what do steps add?):
+    USEFUL       both intervals lie above 0
+    ORNAMENTAL   both lie within +-0.005
+    UNDECIDED    anything else
+Where the default has one step, the second is 0 by construction, and the verdict cannot be USEFUL: such a model refines its
+answer once and does not diffuse. Each question's own verdict is printed too.
+
+The bar against the control (--control; `train --control`, trained as long as the full model): full model minus control;
+met where the lower end of the interval lies above {CONTROL_BAR}.
+
+"x_t replaced" is a diagnosis of one denoiser call, no verdict: what becomes of it when something else stands for x_t.
+
+Examples:
+  cmdiff-dicom ablate --data FOLDER --control CONTROL/weights.safetensors --json ablation.json
+  cmdiff-dicom ablate --data FOLDER --weights RUN/weights.safetensors --parts tune --no-diagnostics
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `cmdiff-dicom ablate`."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with BraTS studies")
-    parser.add_argument("--control", type=Path, help="weights of the control (`train --control`) to compare with")
+    """The options of `cmdiff-dicom ablate`, and the explanation of what it prints."""
+    parser.epilog = EXPLAINED
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_common_arguments(parser)
     parser.add_argument("--weights", type=Path, help="other weights than those that ship")
-    parser.add_argument("--parts", default="tune,test", help="parts of the weights' split to use, or all (default: tune,test)")
+    parser.add_argument("--control", type=Path, help="weights of the control (`train --control`) to compare with")
+    parser.add_argument(
+        "--parts", default="tune,test", help="parts of the weights' own split to use, or all (default: %(default)s)"
+    )
     parser.add_argument("--no-diagnostics", action="store_true", help="leave out what happens when x_t is replaced")
-    parser.add_argument("--json", type=Path, help="file for all rows")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto takes a GPU if there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--json", type=Path, help="file for everything that is printed, and every study's Dice")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the table and the verdict; writes them as JSON where asked."""
-    import torch
-
-    from cmdiff_dicom.research.studies import load_studies
+    """Prints the table, the verdict and the bar; writes them as JSON where asked."""
     from cmdiff_dicom.segment import load_segmenter
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    full = load_segmenter(arguments.weights, arguments.device)
-    names = None
-    if arguments.parts != "all":
-        names = {name for part in arguments.parts.split(",") for name in full.recipe.split.get(part, ())}
-    studies = list(load_studies(arguments.data, _tell, names).values())
-    if full.network.denoiser is None:
+    threads = arguments.threads or 0
+    model = load_segmenter(arguments.weights, arguments.device, threads)
+    if model.network.denoiser is None:
         raise SettingsFault("these weights are a control without diffusion; give the full model's")
-    rows = variants(full.network, full.recipe, studies, full.device, full.half)
-    if arguments.control:
-        other = load_segmenter(arguments.control, arguments.device)
-        rows["control, no diffusion"] = control_rows(other.network, other.recipe, full.recipe, studies, full.device, full.half)
-    report = compare(rows, f"default: {describe(full.recipe)}")
-    if not arguments.no_diagnostics:
-        report["x_t replaced"] = diagnostics(full.network, full.recipe, studies, full.device, full.half)
-    for line in lines(report, len(studies)):
-        sys.stdout.write(line + "\n")
+    control = load_segmenter(arguments.control, arguments.device, threads) if arguments.control else None
+    wanted = names_of_parts(model.recipe.split, arguments.parts)
+    found = measure(model, control, arguments.data, wanted, not arguments.no_diagnostics)
+    report = {"parts": arguments.parts, "default": describe(model.recipe), "studies": found.names, **found.report()}
+    for line in lines(report):
+        say(line)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return 0
 
 
 def describe(recipe: Recipe) -> str:
-    return f"S {recipe.steps}, E {recipe.samples}, w {recipe.direct_weight}"
+    """The choices of the default row."""
+    return f"S {recipe.steps}, E {recipe.samples}, w {recipe.direct_weight}, filter {recipe.filter}"
 
 
-# --- rows -------------------------------------------------------------------------------------
+# --- measuring --------------------------------------------------------------------------------
 
 
-def variants(network: CMDiff, recipe: Recipe, studies: list[TrainingStudy], device: str, half: bool) -> Rows:
-    """Dice of WT, TC, ET by study for the default and for each variation of steps, samples, averaging and rules."""
-    from cmdiff_dicom.research.calibrate import predictions, probabilities, scores
+class Found:
+    """What was measured so far, study by study."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.rows: dict[str, list[Scores]] = {}
+        self.dispersions: list[float] = []
+        self.answers: list[Answers] = []
+
+    def add(self, row: str, scores: Scores) -> None:
+        """One study's Dice in one row."""
+        self.rows.setdefault(row, []).append(scores)
+
+    def report(self) -> dict[str, Any]:
+        """Everything that is printed."""
+        from cmdiff_dicom.research import replacement
+
+        report = compare(self.rows)
+        report["dice_by_study"] = {row: list(values) for row, values in self.rows.items()}
+        report["error of one sample over error of their mean"] = float(np.mean(self.dispersions))
+        if self.answers:
+            report["x_t replaced"] = {
+                kind: {f"{level}": answer._asdict() for level, answer in by_level.items()}
+                for kind, by_level in replacement.means(self.answers).items()
+            }
+        return report
+
+
+def measure(model: Segmenter, control: Segmenter | None, folder: Path, wanted: set[str] | None, diagnostics: bool) -> Found:
+    """Every row of every study, one study in memory at a time."""
+    from cmdiff_dicom.research.answers import ask, averaged, brought_home, rules_of, scores
+    from cmdiff_dicom.research.replacement import replaced
+    from cmdiff_dicom.research.studies import training_study, usable_studies
+
+    found, guess = Found(), None
+    listed = set(find_studies(folder))
+    countdown = Countdown(len(listed if wanted is None else listed & wanted))
+    for labelled in usable_studies(folder, tell, wanted):
+        study = training_study(labelled, model.recipe)
+        found.names.append(study.name)
+        for row, value in variants(model, study, found.dispersions):
+            found.add(row, value)
+        other = model.recipe.but(filter="none" if model.recipe.filter != "none" else "adaptive")
+        for row, value in filtered(model, training_study(labelled, other), other):
+            found.add(row, value)
+        if control:
+            theirs = training_study(labelled, control.recipe)
+            said = brought_home(ask(control.network, theirs, control.recipe, control.device, control.half), theirs)
+            field = averaged(said, theirs, control.recipe.direct_weight, control.recipe.samples)
+            found.add(CONTROL, scores(served(field, control.recipe), theirs.labels, rules_of(control.recipe)))
+        if diagnostics:
+            answers, guess = replaced(model, study, guess)
+            found.answers.append(answers)
+        tell(f"{study.name}: default {np.mean(found.rows[DEFAULT][-1]):.4f}; {countdown.next()}")
+    return found
+
+
+def variants(model: Segmenter, study: TrainingStudy, dispersions: list[float]) -> Iterator[tuple[str, Scores]]:
+    """Rows of one study, by steps, samples, averaging and rules; and by the way how far its samples differ."""
+    from cmdiff_dicom.research.answers import ask, averaged, brought_home, rules_of, scores
     from cmdiff_dicom.restore import LabelRules
 
-    rules = LabelRules(recipe.threshold, recipe.min_tumour_mm3, recipe.min_confidence, recipe.min_enhancing_mm3)
-    rows: Rows = {}
+    recipe = model.recipe
+    w, e, rules = recipe.direct_weight, recipe.samples, rules_of(recipe)
 
-    def add(name: str, fields: list[Any], with_rules: LabelRules = rules) -> None:
-        rows[name] = [scores(p, study.labels, with_rules) for p, study in zip(fields, studies, strict=True)]
-        _tell(f"{name}: {np.mean(rows[name]):.4f}")
+    def asked(**changes: Any) -> Prediction:
+        return brought_home(ask(model.network, study, recipe.but(**changes), model.device, model.half), study)
 
-    w, e = recipe.direct_weight, recipe.samples
-    for steps in sorted({*STEPS, recipe.steps}):
-        most = max(SAMPLES, e) if steps == recipe.steps else e
-        said = predictions(network, studies, recipe.but(steps=steps, samples=most), device, half)
-        if steps == recipe.steps:
-            fields = probabilities(said, studies, w, e)
-            add(f"default: {describe(recipe)}", fields)
-            add("without rules for small parts", fields, LabelRules(recipe.threshold))
-            for weight in (0.0, 0.5, 1.0):
-                add(f"w {weight}" + (" (direct head alone)" if weight == 1 else ""), probabilities(said, studies, weight, e))
-            for samples in (1, SAMPLES):
-                add(f"E {samples}, w 0", probabilities(said, studies, 0.0, samples))
-            apart = [_dispersion(prediction, study) for prediction, study in zip(said, studies, strict=True)]
-            _tell(
-                f"error of one sample over error of the mean of {most}: {np.mean(apart):.3f}, {2 / (1 + 1 / most):.2f} if exact"
-            )
-        add(f"S {steps}, E {e}, w 0", probabilities(said, studies, 0.0, e))
-    renoised = predictions(network, studies, recipe.but(sampler="renoise", steps=2), device, half)
-    add(f"S 2, E {e}, w 0, renoise", probabilities(renoised, studies, 0.0, e))
-    return rows
+    def scored(said: Prediction, weight: float, samples: int, with_rules: LabelRules = rules) -> Scores:
+        return scores(served(averaged(said, study, weight, samples), recipe), study.labels, with_rules)
+
+    said = asked(samples=max(SAMPLES, e))
+    yield DEFAULT, scored(said, w, e)
+    yield "without rules for parts", scored(said, w, e, LabelRules(recipe.threshold))
+    yield DIRECT, scored(said, 1.0, e)
+    yield "w 0.5", scored(said, 0.5, e)
+    yield "w 0: samples alone", scored(said, 0.0, e)
+    for samples in (1, SAMPLES):
+        yield f"E {samples}", scored(said, w, samples)
+        yield f"E {samples}, samples alone", scored(said, 0.0, samples)
+    dispersions.append(_dispersion(said, study))
+    for steps in STEPS:
+        walked = said if steps == recipe.steps else asked(steps=steps)
+        yield f"S {steps}", scored(walked, w, e)
+        yield f"S {steps}, samples alone", scored(walked, 0.0, e)
+    yield "S 2, noise drawn anew at each step", scored(asked(steps=2, sampler="renoise"), w, e)
+
+
+def filtered(model: Segmenter, study: TrainingStudy, recipe: Recipe) -> Iterator[tuple[str, Scores]]:
+    """The row of the study filtered the other way."""
+    from cmdiff_dicom.research.answers import ask, averaged, brought_home, rules_of, scores
+
+    said = brought_home(ask(model.network, study, recipe, model.device, model.half), study)
+    field = averaged(said, study, recipe.direct_weight, recipe.samples)
+    yield f"filter {recipe.filter}", scores(served(field, recipe), study.labels, rules_of(recipe))
+
+
+def served(field: Probability, recipe: Recipe) -> Probability:
+    """Probabilities as they are served: the rules for doubtful parts look at calibrated ones. Shapes: (3, k, j, i)."""
+    import torch
+
+    from cmdiff_dicom.segment.segmenter import calibrate
+
+    return calibrate(torch.from_numpy(field), recipe.temperatures).numpy()
 
 
 def _dispersion(prediction: Prediction, study: TrainingStudy) -> float:
@@ -126,124 +226,69 @@ def _dispersion(prediction: Prediction, study: TrainingStudy) -> float:
     return dispersion(prediction.sampled, torch.from_numpy(regions_from_labels(study.labels)).float())
 
 
-def control_rows(
-    network: CMDiff, own: Recipe, recipe: Recipe, studies: list[TrainingStudy], device: str, half: bool
-) -> list[tuple[float, float, float]]:
-    """The control's Dice by study, by its own rules."""
-    from cmdiff_dicom.research.calibrate import predictions, probabilities, scores
-    from cmdiff_dicom.restore import LabelRules
-
-    rules = LabelRules(own.threshold, own.min_tumour_mm3, own.min_confidence, own.min_enhancing_mm3)
-    said = predictions(network, studies, own, device, half)
-    return [scores(p, s.labels, rules) for p, s in zip(probabilities(said, studies, 1.0, 1), studies, strict=True)]
+# --- judging ----------------------------------------------------------------------------------
 
 
-def compare(rows: Rows, default: str) -> dict[str, Any]:
-    """Means, and for each row the paired difference default - row in mean Dice with its 90 % interval, and the verdict."""
+def compare(rows: Mapping[str, Iterable[Scores]]) -> dict[str, Any]:
+    """Means, each row's paired difference from the default, the verdict on diffusion, and the bar against the control."""
+    listed = {name: np.array(list(values)) for name, values in rows.items()}
     table: dict[str, Any] = {}
-    base = np.array(rows[default]).mean(axis=1)
-    for name, values in rows.items():
-        difference = base - np.array(values).mean(axis=1)
-        low, high = metrics.bootstrap(difference.tolist(), level=0.9)
+    for name, values in listed.items():
+        difference = listed[DEFAULT].mean(axis=1) - values.mean(axis=1)
         table[name] = {
-            "dice": dict(zip(("WT", "TC", "ET"), np.mean(values, axis=0).tolist(), strict=True)),
-            "mean": float(np.mean(values)),
-            "default_minus_this": {"mean": float(difference.mean()), "interval_90": (low, high)},
+            "dice": dict(zip(("WT", "TC", "ET"), values.mean(axis=0).tolist(), strict=True)),
+            "mean": float(values.mean()),
+            "default_minus_this": {
+                "mean": float(difference.mean()),
+                "interval_90": metrics.bootstrap(difference.tolist(), level=LEVEL),
+            },
         }
-    against = table["w 1.0 (direct head alone)"]["default_minus_this"]
-    return {"rows": table, "verdict": metrics.verdict(*against["interval_90"])}
+    asked = {"samples": DIRECT, "steps": ONE_STEP}
+    intervals = {question: table[row]["default_minus_this"]["interval_90"] for question, row in asked.items()}
+    report: dict[str, Any] = {
+        "rows": table,
+        "verdict": metrics.verdict(*intervals.values()),
+        "verdict_by_question": {question: metrics.verdict(interval) for question, interval in intervals.items()},
+    }
+    if CONTROL in table:
+        difference = table[CONTROL]["default_minus_this"]
+        report["control_bar"] = {"above": CONTROL_BAR, "met": difference["interval_90"][0] > CONTROL_BAR, **difference}
+    return report
 
 
-# --- does x_t matter? -------------------------------------------------------------------------
-
-
-def diagnostics(
-    network: CMDiff, recipe: Recipe, studies: list[TrainingStudy], device: str, half: bool
-) -> dict[str, dict[str, float]]:
-    """Mean Dice over regions of one denoiser call at t/T, by what stands in for x_t. A diagnosis, no verdict.
-
-    A denoiser at a low noise level must trust x_t, so fresh noise there must do harm, even where x_t adds nothing.
-    """
-    sums: dict[str, dict[str, list[float]]] = {}
-    previous: Tensor | None = None
-    for study in studies:
-        found, previous = _replaced(network, recipe, study, previous, device, half)
-        for kind, values in found.items():
-            for level, value in values.items():
-                sums.setdefault(kind, {}).setdefault(f"t/T {level}", []).append(value)
-    return {kind: {level: float(np.mean(column)) for level, column in values.items()} for kind, values in sums.items()}
-
-
-def _replaced(
-    network: CMDiff, recipe: Recipe, study: TrainingStudy, previous: Tensor | None, device: str, half: bool
-) -> tuple[dict[str, dict[float, float]], Tensor]:
-    import torch
-    from torch.nn import functional
-
-    from cmdiff_dicom.research.calibrate import scores
-    from cmdiff_dicom.restore import LabelRules, regions_from_labels
-    from cmdiff_dicom.segment.ddim import predicted_state
-    from cmdiff_dicom.segment.diffusion import add_noise, alpha_bar, clean_state, unit_variance
-    from cmdiff_dicom.segment.inference import padding
-    from cmdiff_dicom.segment.network import depth_to_space
-    from cmdiff_dicom.segment.noise import draw_noise
-
-    b, size = recipe.signal_scale, study.labels.shape
-    with torch.inference_mode(), torch.autocast(device.split(":", maxsplit=1)[0], torch.bfloat16, enabled=half):
-        image = functional.pad(torch.from_numpy(study.image).float().to(device), padding(size))[None]
-        guidance = network.encoder(image, torch.ones(1, 4, device=device))
-        truth = functional.pad(torch.from_numpy(regions_from_labels(study.labels)).float().to(device), padding(size))[None]
-        grid = (image.shape[2] // 2, image.shape[3] // 2, image.shape[4] // 2)
-        eps, fresh = (draw_noise(recipe.seed, number, 0, grid)[None].to(device) for number in (0, 1))
-        assert network.denoiser is not None
-
-        def answer(x_t: Tensor, level: float) -> Tensor:
-            assert network.denoiser is not None
-            return torch.sigmoid(network.denoiser(x_t, guidance, torch.tensor([level], device=device)).float())
-
-        own = predicted_state(answer(eps, 1.0), b)
-        dilated = functional.max_pool3d(truth, 9, stride=1, padding=4)
-        states = {
-            "own trajectory": own,
-            "another study's": own if previous is None else _fitted(previous, grid),
-            "truth (oracle)": clean_state(truth, b),
-            "empty mask": torch.full_like(own, -b),
-            "full mask": torch.full_like(own, b),
-            "truth dilated 4 mm": clean_state(dilated, b),
-        }
-        found: dict[str, dict[float, float]] = {}
-        for level in LEVELS:
-            abar = alpha_bar(torch.tensor([level * recipe.timesteps], device=device), recipe.timesteps, recipe.schedule)
-            shown = {kind: unit_variance(add_noise(x_0, eps, abar), abar, b) for kind, x_0 in states.items()}
-            shown |= {"fresh noise": fresh, "zeros": torch.zeros_like(eps)}
-            for kind, x_t in shown.items():
-                d, h, w = size
-                field = depth_to_space(answer(x_t, level))[0, :, :d, :h, :w].cpu().numpy() * study.brain
-                found.setdefault(kind, {})[level] = float(np.mean(scores(field, study.labels, LabelRules())))
-    return found, own
-
-
-def _fitted(state: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """Another study's state on this study's grid: cut or filled with background at the far ends."""
-    from torch.nn import functional
-
-    room = [n for have, want in zip(reversed(state.shape[2:]), reversed(grid), strict=True) for n in (0, max(0, want - have))]
-    d, h, w = grid
-    return functional.pad(state, room, value=float(state.min()))[:, :, :d, :h, :w]
-
-
-def lines(report: Mapping[str, Any], count: int) -> list[str]:
+def lines(report: Mapping[str, Any]) -> list[str]:
     """The report as text."""
-    text = [f"{count} studies; Dice WT / TC / ET, and default minus row in mean Dice with its 90 % interval"]
-    for name, row in report["rows"].items():
-        low, high = row["default_minus_this"]["interval_90"]
-        dice = " / ".join(f"{value:.3f}" for value in row["dice"].values())
-        text.append(f"{name:34s} {dice}   {row['default_minus_this']['mean']:+.4f} ({low:+.4f} to {high:+.4f})")
-    text.append(f"diffusion is {report['verdict']} against the model's own direct head")
+    rows = report["rows"]
+    text = [
+        f"{len(report['studies'])} studies ({report['parts']}); default: {report['default']}",
+        "Dice WT / TC / ET; then default minus row in mean Dice, 90 % paired interval: above 0 the default is better",
+        *(_row(name, row) for name, row in rows.items()),
+        "",
+        f"diffusion is {report['verdict']} (USEFUL: both above 0; ORNAMENTAL: both within +-0.005; else UNDECIDED)",
+    ]
+    words = {"samples": ("default minus direct head alone", DIRECT), "steps": ("default minus S 1, all else equal", ONE_STEP)}
+    for question, (said, row) in words.items():
+        text.append(f"  {said}: {_difference(rows[row])}: {report['verdict_by_question'][question]}")
+    if "control_bar" in report:
+        bar = report["control_bar"]
+        text += [
+            f"full model minus control, mean of WT, TC, ET: {_difference(rows[CONTROL])} (above 0 the full model is better)",
+            f"  lower end above {bar['above']}: bar {'met' if bar['met'] else 'MISSED'}"
+            + ("" if report["parts"] == "tune,test" else "; the bar is meant for tune,test"),
+        ]
+    ratio = report["error of one sample over error of their mean"]
+    text.append(f"error of one sample over error of their mean: {ratio:.3f} (1: the samples do not differ)")
     for kind, values in report.get("x_t replaced", {}).items():
-        text.append(f"x_t: {kind:20s} " + "  ".join(f"{level} {value:.3f}" for level, value in values.items()))
+        cells = "  ".join(f"{level} {answer['dice']:.3f} ({answer['change']:.3f})" for level, answer in values.items())
+        text.append(f"x_t replaced by {kind:18s} at t/T, Dice (change of p at the edge): {cells}")
     return text
 
 
-def _tell(text: str) -> None:
-    sys.stderr.write(text + "\n")
+def _row(name: str, row: Mapping[str, Any]) -> str:
+    dice = " / ".join(f"{value:.3f}" for value in row["dice"].values())
+    return f"{name:36s} {dice}   {_difference(row)}"
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    low, high = row["default_minus_this"]["interval_90"]
+    return f"{row['default_minus_this']['mean']:+.4f} ({low:+.4f} to {high:+.4f})"

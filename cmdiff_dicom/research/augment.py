@@ -85,7 +85,7 @@ class Augmenter:
     def sample(self, study: TrainingStudy, partner: TrainingStudy, seed: tuple[int, ...]) -> Sample:
         """One sample of `study`, at times with the tumour of `partner` carved into it."""
         rng = np.random.default_rng(seed)
-        mix = not self.plain and partner is not study and rng.random() < 0.3
+        mix = not self.plain and partner is not study and rng.random() < 0.3 and bool(partner.labels.any())
         centre = _centre(partner if mix else study, rng)
         size = self.side + (0 if self.plain else 2 * MARGIN)
         image, labels, brain = _patch(study, centre, size)

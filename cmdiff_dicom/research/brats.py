@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cmdiff_dicom.errors import CmdiffError
 from cmdiff_dicom.geometry import Geometry, Volume
-from cmdiff_dicom.records import Label, Region, Sequence
+from cmdiff_dicom.records import Label, Sequence
 
 ENDINGS: Mapping[str, Sequence] = {
     "t1": Sequence.T1N,
@@ -125,49 +125,3 @@ def _twins(name: str, volumes: Mapping[Sequence, Volume]) -> Iterator[str]:
         for second, b in listed[n + 1 :]:
             if a.array.shape == b.array.shape and np.array_equal(a.array, b.array):
                 yield f"{name}: {first.value} and {second.value} are identical"
-
-
-def regions_from_labels(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(k, j, i) labels -> (3, k, j, i) nested WT, TC, ET."""
-    regions = np.zeros((3, *labels.shape), dtype=bool)
-    regions[Region.WT.value] = labels > 0
-    regions[Region.TC.value] = (labels == Label.NCR) | (labels == Label.ET)
-    regions[Region.ET.value] = labels == Label.ET
-    return regions
-
-
-def patient_of(name: str) -> str:
-    """The patient behind a study's name, the same over the challenge's years: "Brats18_TCIA10_639_1" -> "TCIA_639"."""
-    core = re.sub(r"^(BraTS-[A-Z]+-|BraTS20\d\d_|Bra[tT]S\d\d_|Brats\d\d_|brats_)", "", name)
-    core = re.sub(r"^TCIA\d+", "TCIA", core)
-    return re.sub(r"[-_]\d{1,3}$", "", core) or core
-
-
-def split_by_patient(volumes_ml: Mapping[str, tuple[float, float]]) -> dict[str, tuple[str, ...]]:
-    """Study names for "train", "tune" and "test": no patient in two parts, and each part with its share of the hard ones.
-
-    `volumes_ml` gives each study's (whole tumour, enhancing tumour) volume. Patients are ordered by enhancing tumour absent,
-    under 1 ml, more, and by size, then dealt out along that order: about 15 % to tune, 18 % to test. No randomness.
-    """
-    patients: dict[str, list[str]] = {}
-    for name in sorted(volumes_ml):
-        patients.setdefault(patient_of(name), []).append(name)
-    strata: dict[int, list[str]] = {0: [], 1: [], 2: []}
-    for patient, names in patients.items():
-        enhancing = volumes_ml[names[0]][1]
-        strata[0 if enhancing == 0 else 1 if enhancing < 1 else 2].append(patient)
-    parts: dict[str, list[str]] = {"train": [], "tune": [], "test": []}
-    for listed in strata.values():
-        listed.sort(key=lambda patient: volumes_ml[patients[patient][0]][0])
-        count = len(listed)
-        test = _spread(count, max(1, round(count * 0.165)) if count > 1 else 0, 0)
-        rest = [n for n in range(count) if n not in test]
-        tune = {rest[n] for n in _spread(len(rest), max(1, round(count * 0.125)) if count > 1 else 0, 1)}
-        for n, patient in enumerate(listed):
-            parts["test" if n in test else "tune" if n in tune else "train"].extend(patients[patient])
-    return {part: tuple(sorted(names)) for part, names in parts.items()}
-
-
-def _spread(count: int, picks: int, shift: int) -> set[int]:
-    """`picks` of `count` places, evenly apart and holding both a small and a large end."""
-    return {min(count - 1, int((n + 0.5) * count / picks) + shift * (n % 2)) for n in range(picks)}

@@ -3,17 +3,18 @@ doubtful parts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cmdiff_dicom.research.answers import Probability, ask, averaged, brought_home, mean_dice, scores
 from cmdiff_dicom.research.augment import TrainingStudy
-from cmdiff_dicom.research.metrics import dice, negative_log_likelihood
-from cmdiff_dicom.restore import LabelRules, labels_from_probability, regions_from_labels
-from cmdiff_dicom.segment.inference import Prediction, combine, predict
+from cmdiff_dicom.research.metrics import negative_log_likelihood
+from cmdiff_dicom.restore import LabelRules, regions_from_labels
+from cmdiff_dicom.segment.inference import Prediction
 from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.segmenter import calibrate
@@ -27,45 +28,6 @@ ENHANCING_MM3 = (0.0, 200.0, 500.0, 750.0)
 VOXELS = 1_000_000
 """So many, evenly spread over the brains, are enough to fit a temperature to."""
 CLOSE = 0.005
-Probability = NDArray[np.float32]
-
-
-def scores(probability: Probability, labels: NDArray[np.uint8], rules: LabelRules) -> tuple[float, float, float]:
-    """Dice of WT, TC, ET after the rules, on the 1 mm grid. Shapes: (3, k, j, i) and (k, j, i)."""
-    answer, _ = labels_from_probability(probability, 0.001, rules)
-    predicted, truth = regions_from_labels(answer), regions_from_labels(labels)
-    wt, tc, et = (dice(ours, theirs) for ours, theirs in zip(predicted, truth, strict=True))
-    return wt, tc, et
-
-
-def mean_dice(rows: Iterable[tuple[float, ...]]) -> float:
-    """Mean over studies and regions."""
-    return float(np.mean([np.mean(row) for row in rows]))
-
-
-def predictions(network: CMDiff, studies: list[TrainingStudy], recipe: Recipe, device: str, half: bool) -> list[Prediction]:
-    """What the network says of each study, on the CPU."""
-    everything = torch.ones(4, dtype=torch.bool, device=device)
-    said = []
-    for study in studies:
-        image = torch.from_numpy(study.image).float().to(device)
-        prediction = predict(network, image, everything, recipe, half)
-        sampled = None if prediction.sampled is None else prediction.sampled.cpu()
-        said.append(Prediction(prediction.direct.cpu() * torch.from_numpy(study.brain), sampled))
-    return said
-
-
-def first_samples(prediction: Prediction, count: int) -> Prediction:
-    """The prediction as if only `count` samples had been drawn: noise is keyed by the sample's number."""
-    return prediction._replace(sampled=None if prediction.sampled is None else prediction.sampled[:count])
-
-
-def probabilities(said: list[Prediction], studies: list[TrainingStudy], weight: float, count: int) -> list[Probability]:
-    """Averaged probabilities within the brain."""
-    return [
-        (combine(first_samples(prediction, count), weight)[0] * torch.from_numpy(study.brain)).numpy()
-        for prediction, study in zip(said, studies, strict=True)
-    ]
 
 
 def calibrated(
@@ -77,24 +39,28 @@ def calibrated(
     def score(candidates: list[Probability], with_rules: LabelRules) -> float:
         return mean_dice(scores(p, study.labels, with_rules) for p, study in zip(candidates, studies, strict=True))
 
+    def fields(said: list[Prediction], weight: float, count: int) -> list[Probability]:
+        return [averaged(prediction, study, weight, count) for prediction, study in zip(said, studies, strict=True)]
+
     direct = network.denoiser is None
     options: dict[tuple[int, int], float] = {}
     kept: dict[int, list[Prediction]] = {}
     for steps, samples in ((1, 1),) if direct else STEPS_AND_SAMPLES:
         most = max(e for s, e in (*STEPS_AND_SAMPLES, (1, 1)) if s == steps)
         if steps not in kept:
-            kept[steps] = predictions(network, studies, recipe.but(steps=steps, samples=most), device, half)
-        candidates = probabilities(kept[steps], studies, recipe.direct_weight, samples)
+            asked = recipe.but(steps=steps, samples=most)
+            kept[steps] = [brought_home(ask(network, study, asked, device, half), study) for study in studies]
+        candidates = fields(kept[steps], recipe.direct_weight, samples)
         options[steps, samples] = score(candidates, rules)
         tell(f"S {steps} E {samples}: mean Dice {options[steps, samples]:.4f}")
     best = max(options.values())
     steps, samples = next(pair for pair, value in options.items() if value >= best - CLOSE)
     said = kept[steps]
-    by_weight = {w: score(probabilities(said, studies, w, samples), rules) for w in ((1.0,) if direct else WEIGHTS)}
+    by_weight = {w: score(fields(said, w, samples), rules) for w in ((1.0,) if direct else WEIGHTS)}
     tell("averaging with the direct head: " + ", ".join(f"w {w:.2f} {value:.4f}" for w, value in by_weight.items()))
     top = max(by_weight.values())
     weight = min((w for w in by_weight if by_weight[w] >= top - CLOSE), key=lambda w: (abs(w - 0.5), w))
-    final = probabilities(said, studies, weight, samples)
+    final = fields(said, weight, samples)
     chosen = recipe.but(steps=steps, samples=samples, direct_weight=weight, temperatures=fit_temperatures(final, studies))
     served = [calibrate(torch.from_numpy(field), chosen.temperatures).numpy() for field in final]
     return _with_rules(chosen, lambda with_rules: score(served, with_rules), tell)

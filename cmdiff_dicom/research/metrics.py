@@ -153,8 +153,8 @@ def bootstrap(values: Sequence[float], level: float = 0.95, draws: int = 10000, 
     return float(np.percentile(means, tail)), float(np.percentile(means, 100 - tail))
 
 
-def verdict(low: float, high: float, margin: float = 0.005) -> str:
-    """USEFUL where a paired interval lies above 0, ORNAMENTAL where it lies within +-margin, else UNDECIDED."""
-    if low > 0:
+def verdict(*intervals: tuple[float, float], margin: float = 0.005) -> str:
+    """USEFUL where every paired interval lies above 0, ORNAMENTAL where all lie within +-margin, else UNDECIDED."""
+    if all(low > 0 for low, _ in intervals):
         return "USEFUL"
-    return "ORNAMENTAL" if -margin <= low and high <= margin else "UNDECIDED"
+    return "ORNAMENTAL" if all(-margin <= low and high <= margin for low, high in intervals) else "UNDECIDED"

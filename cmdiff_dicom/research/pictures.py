@@ -16,7 +16,8 @@ COLOURS = ("#ffcf33", "#ff5e5e", "#4fc3f7")
 REGIONS = ("WT", "TC", "ET")
 
 
-def _pyplot() -> Any:
+def pyplot_without_display() -> Any:
+    """Matplotlib's pyplot, drawing into files."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -37,7 +38,7 @@ def overlay(
 
     Shapes: images (k, j, i); `predicted` and `truth` (3, k, j, i) nested regions; `spread` (3, k, j, i).
     """
-    pyplot = _pyplot()
+    pyplot = pyplot_without_display()
     slice_number = int((predicted[0] | truth[0]).sum((1, 2)).argmax())
     figure, axes = pyplot.subplots(1, len(images) + 1, figsize=(3.4 * (len(images) + 1), 3.8), layout="constrained")
     for axis, (name, image) in zip(axes, images.items(), strict=False):
@@ -58,7 +59,7 @@ def overlay(
 
 def reliability_plot(path: Path, curves: Mapping[str, Mapping[str, Reliability]]) -> None:
     """Observed share against predicted probability, one panel a zone, one curve a region."""
-    pyplot = _pyplot()
+    pyplot = pyplot_without_display()
     figure, axes = pyplot.subplots(1, len(curves), figsize=(4.5 * len(curves), 4.5), layout="constrained", squeeze=False)
     for axis, (zone, regions) in zip(axes[0], curves.items(), strict=True):
         axis.plot([0, 1], [0, 1], color="0.7")

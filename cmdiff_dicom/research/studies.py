@@ -1,8 +1,8 @@
-"""Data folders as training sees them: read, cropped to the brain and standardised as serving does it, split by patient."""
+"""Data folders as training sees them: read, cropped to the brain, and standardised as serving does it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +10,24 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cmdiff_dicom.records import Sequence
+from cmdiff_dicom.errors import SettingsFault
+from cmdiff_dicom.records import Label, Sequence
 from cmdiff_dicom.research.augment import TrainingStudy, tumour_depth
 from cmdiff_dicom.research.brats import LabelledStudy, UnusableStudy, find_studies, read_study
-from cmdiff_dicom.segment.standardise import standardise
+from cmdiff_dicom.research.console import Tell
+from cmdiff_dicom.research.split import Split, split_by_patient
+from cmdiff_dicom.segment.recipe import Recipe
+from cmdiff_dicom.segment.segmenter import box_around, prepare_image
 
-Tell = Callable[[str], None]
 
+def usable_studies(folder: Path, tell: Tell, only: set[str] | None = None) -> Iterator[LabelledStudy]:
+    """Every usable study of `folder`, or of those named in `only`, one at a time.
 
-def load_studies(folder: Path, tell: Tell, only: set[str] | None = None) -> dict[str, TrainingStudy]:
-    """Every usable study of `folder` by name, or those named in `only`.
-
-    Corrupt studies are named, skipped and counted; identical sequences are warned of.
+    Corrupt studies are named, skipped and counted; suspicions (identical or exchanged sequences) are told.
+    Raises: UnusableStudy at the end where there was none.
     """
-    found = find_studies(folder)
-    loaded: dict[str, TrainingStudy] = {}
-    skipped = 0
-    for name, place in found.items():
+    read, skipped = 0, 0
+    for name, place in find_studies(folder).items():
         if only is not None and name not in only:
             continue
         try:
@@ -37,22 +38,43 @@ def load_studies(folder: Path, tell: Tell, only: set[str] | None = None) -> dict
             continue
         for warning in study.warnings:
             tell(f"warning: {warning}")
-        loaded[name] = training_study(study)
-    tell(f"{len(loaded)} studies read, {skipped} skipped")
-    if not loaded:
+        read += 1
+        yield study
+    tell(f"{read} studies read, {skipped} skipped")
+    if not read:
         raise UnusableStudy(f"{folder} holds no usable study; wanted BraTS folders with four sequences and a segmentation each")
-    return loaded
 
 
-def training_study(study: LabelledStudy) -> TrainingStudy:
-    """The study cropped to its brain and standardised within it, in half precision."""
+def load_studies(folder: Path, tell: Tell, only: set[str] | None = None) -> dict[str, TrainingStudy]:
+    """Every usable study of `folder` by name, or of those named in `only`, standardised and in memory."""
+    return {study.name: training_study(study) for study in usable_studies(folder, tell, only)}
+
+
+def studies_of_split(folder: Path, split: Split, tell: Tell) -> tuple[list[TrainingStudy], list[TrainingStudy], Split]:
+    """Studies to train on, studies to tune on, and the split, which is drawn where the given one knows none of this folder.
+
+    Studies of the test part are not even read where the split is known. Raises: SettingsFault where none is left to train on.
+    """
+    if not set(split.get("train", ())) & set(find_studies(folder)):
+        split = {}
+    studies = load_studies(folder, tell, {*split["train"], *split["tune"]} if split else None)
+    split = split or split_by_patient(volumes_ml(studies))
+    train, tune = ([studies[name] for name in split[part] if name in studies] for part in ("train", "tune"))
+    if not train:
+        raise SettingsFault("no study of this folder is left to train on")
+    return train, tune, split
+
+
+def training_study(study: LabelledStudy, recipe: Recipe | None = None) -> TrainingStudy:
+    """The study cropped to its brain, and filtered and standardised within it as the recipe says, in half precision."""
     image = np.stack([study.volumes[sequence].array for sequence in Sequence])
     brain = brain_of(image)
-    box = bounding_box(brain)
+    box = box_around(brain)
     inside, labels = brain[box], study.truth[box]
     everything = torch.ones(4, dtype=torch.bool)
-    values, _ = standardise(torch.from_numpy(image[(slice(None), *box)].copy()), everything, torch.from_numpy(inside))
-    corner = tuple(side.start for side in box)
+    cropped = torch.from_numpy(image[(slice(None), *box)].copy())
+    values, _ = prepare_image(cropped, everything, torch.from_numpy(inside), recipe or Recipe())
+    corner = (box[0].start, box[1].start, box[2].start)
     return TrainingStudy(study.name, values.numpy().astype(np.float16), labels, inside, tumour_depth(labels), corner)
 
 
@@ -61,16 +83,9 @@ def brain_of(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(ndimage.binary_fill_holes((image != 0).any(axis=0)))
 
 
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The smallest box around what is true."""
-    sides = [np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    first, second, third = (slice(int(side[0]), int(side[-1]) + 1) for side in sides)
-    return first, second, third
-
-
 def volumes_ml(studies: Mapping[str, TrainingStudy]) -> dict[str, tuple[float, float]]:
     """(whole tumour, enhancing tumour) in ml of 1 mm voxels, by study."""
     return {
-        name: (float((study.labels > 0).sum()) / 1000, float((study.labels == 3).sum()) / 1000)
+        name: (float((study.labels > 0).sum()) / 1000, float((study.labels == Label.ET).sum()) / 1000)
         for name, study in studies.items()
     }

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cmdiff_dicom.records import Sequence
-from cmdiff_dicom.research.brats import UnusableStudy, find_studies, patient_of, read_study, split_by_patient
+from cmdiff_dicom.research.brats import UnusableStudy, find_studies, read_study
+from cmdiff_dicom.research.split import patient_of, split_by_patient
 from cmdiff_dicom.research.studies import load_studies
 
 

@@ -9,8 +9,9 @@ import pytest
 from cmdiff_dicom.geometry import Geometry
 from cmdiff_dicom.records import Analysis, Label, LabelMap, ModelIdentity, PreparedStudy
 from cmdiff_dicom.research import ablate, evaluate, train
+from cmdiff_dicom.research.answers import scores
 from cmdiff_dicom.research.brats import read_study
-from cmdiff_dicom.research.calibrate import fit_temperatures, scores
+from cmdiff_dicom.research.calibrate import fit_temperatures
 from cmdiff_dicom.research.metrics import reliability
 from cmdiff_dicom.research.pictures import overlay, reliability_plot
 from cmdiff_dicom.research.robustness import rician, summarise_robustness
@@ -97,17 +98,6 @@ def test_scores_of_the_truth_are_perfect():
     labels = np.zeros((12, 12, 12), dtype=np.uint8)
     labels[2:9, 2:9, 2:9], labels[3:6, 3:6, 3:6], labels[4, 4, 4] = 2, 1, 3
     assert scores(regions_from_labels(labels).astype(np.float32), labels, LabelRules()) == (1, 1, 1)
-
-
-def test_an_ablation_compares_study_by_study_and_says_the_verdict():
-    rows = {
-        "default": [(0.9, 0.8, 0.7), (0.8, 0.7, 0.6)],
-        "w 1.0 (direct head alone)": [(0.89, 0.79, 0.69), (0.79, 0.69, 0.59)],
-    }
-    report = ablate.compare(rows, "default")
-    assert report["verdict"] == "USEFUL"
-    assert report["rows"]["w 1.0 (direct head alone)"]["default_minus_this"]["mean"] == pytest.approx(0.01)
-    assert any("USEFUL" in line for line in ablate.lines(report, 2))
 
 
 @pytest.mark.parametrize("module", (train, evaluate, ablate))

@@ -78,7 +78,9 @@ def test_the_bootstrap_interval_holds_the_mean_and_shrinks_with_agreement():
     assert metrics.bootstrap([0.8] * 5) == (pytest.approx(0.8), pytest.approx(0.8))
 
 
-def test_the_verdict_needs_the_whole_interval():
-    assert metrics.verdict(0.001, 0.1) == "USEFUL"
-    assert metrics.verdict(-0.004, 0.004) == "ORNAMENTAL"
-    assert metrics.verdict(-0.01, 0.03) == "UNDECIDED"
+def test_the_verdict_needs_the_whole_of_every_interval():
+    assert metrics.verdict((0.001, 0.1)) == metrics.verdict((0.001, 0.1), (0.002, 0.003)) == "USEFUL"
+    assert metrics.verdict((-0.004, 0.004)) == metrics.verdict((-0.004, 0.004), (0.0, 0.0)) == "ORNAMENTAL"
+    assert metrics.verdict((-0.01, 0.03)) == "UNDECIDED"
+    assert metrics.verdict((0.001, 0.1), (0.0, 0.0)) == "UNDECIDED"
+    assert metrics.verdict((float("nan"), float("nan"))) == "UNDECIDED"

@@ -12,8 +12,9 @@ from cmdiff_dicom.errors import SettingsFault
 from cmdiff_dicom.research import train
 from cmdiff_dicom.research.augment import Augmenter, without_enhancement
 from cmdiff_dicom.research.objective import Objective, noisy_state, region_loss
+from cmdiff_dicom.research.plan import Plan
 from cmdiff_dicom.research.studies import load_studies
-from cmdiff_dicom.research.train import Plan, Training
+from cmdiff_dicom.research.training import Training
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.weights import build_network, load_weights, save_weights
 
@@ -53,7 +54,7 @@ class KilledAt(Training):
 
 
 def weights_of(training: Training) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in training.average.items()}
+    return {name: value.clone() for name, value in training.learner.average.items()}
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been_cut(folder, tmp_path):
@@ -95,7 +96,7 @@ def test_fine_tuning_starts_from_the_given_weights(folder, tmp_path):
     network = build_network(SMALL)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     training = Training(folder, tmp_path, PLAN, SMALL, "cpu", network)
-    assert all(torch.equal(value, before[name]) for name, value in training.average.items())
+    assert all(torch.equal(value, before[name]) for name, value in training.learner.average.items())
 
 
 def test_a_control_fine_tuned_from_the_full_model_keeps_its_encoder_and_carries_a_version_of_its_own(folder, tmp_path):

@@ -1,0 +1,147 @@
+"""The ablation: paired differences, the verdict on diffusion, the bar against the control, and one run in small."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cmdiff_dicom.errors import SettingsFault
+from cmdiff_dicom.research import ablate, replacement
+from cmdiff_dicom.research.brats import read_study
+from cmdiff_dicom.research.studies import training_study
+from cmdiff_dicom.segment import Segmenter
+from cmdiff_dicom.segment.recipe import Recipe
+from cmdiff_dicom.segment.weights import build_network, save_weights
+
+SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4, precision="float32")
+BASE = np.array([[0.9, 0.8, 0.7], [0.8, 0.7, 0.6], [0.7, 0.8, 0.6]])
+
+
+def judged(direct, one_step, control=None):
+    """The report where the default is better than the rows by so much in every study."""
+    rows = {ablate.DEFAULT: 0.0, ablate.DIRECT: direct, ablate.ONE_STEP: one_step}
+    if control is not None:
+        rows[ablate.CONTROL] = control
+    table = {name: [tuple(row) for row in BASE - difference] for name, difference in rows.items()}
+    return {
+        "parts": "tune,test",
+        "default": "S 2",
+        "studies": ["a", "b", "c"],
+        "error of one sample over error of their mean": 1.0,
+        **ablate.compare(table),
+    }
+
+
+def test_above_0_means_that_the_default_is_better():
+    report = judged(direct=0.01, one_step=-0.02)
+    assert report["rows"][ablate.DIRECT]["default_minus_this"]["mean"] == pytest.approx(0.01)
+    assert report["rows"][ablate.ONE_STEP]["default_minus_this"]["mean"] == pytest.approx(-0.02)
+    assert any("above 0 the default is better" in line for line in ablate.lines(report))
+
+
+@pytest.mark.parametrize(
+    ("direct", "one_step", "verdict"),
+    (
+        (0.01, 0.01, "USEFUL"),
+        (0.01, 0.0, "UNDECIDED"),
+        (0.01, -0.01, "UNDECIDED"),
+        (-0.01, 0.01, "UNDECIDED"),
+        (0.004, -0.004, "ORNAMENTAL"),
+        (0.0, 0.0, "ORNAMENTAL"),
+        (0.004, 0.004, "USEFUL"),
+        (-0.01, -0.01, "UNDECIDED"),
+    ),
+)
+def test_the_verdict_asks_samples_and_steps(direct, one_step, verdict):
+    report = judged(direct, one_step)
+    assert report["verdict"] == verdict
+    assert any(line.startswith(f"diffusion is {verdict}") for line in ablate.lines(report))
+
+
+@pytest.mark.parametrize(("difference", "met"), ((0.02, True), (0.0, True), (-0.009, True), (-0.011, False), (-0.1, False)))
+def test_the_bar_against_the_control_is_told_as_met_or_missed(difference, met):
+    report = judged(0.0, 0.0, difference)
+    assert report["control_bar"]["met"] is met
+    line = next(line for line in ablate.lines(report) if "bar" in line)
+    assert ("bar met" in line, "bar MISSED" in line) == (met, not met)
+
+
+def test_the_bar_looks_at_the_lower_end_and_not_at_the_mean():
+    rows = {ablate.DEFAULT: BASE, ablate.DIRECT: BASE, ablate.ONE_STEP: BASE, ablate.CONTROL: BASE - [[0.1], [0.1], [-0.1]]}
+    report = ablate.compare({name: [tuple(row) for row in values] for name, values in rows.items()})
+    assert report["control_bar"]["mean"] > 0 and not report["control_bar"]["met"]
+
+
+def test_without_a_control_no_bar_is_told():
+    report = judged(0.0, 0.0)
+    assert "control_bar" not in report and not any("bar" in line for line in ablate.lines(report))
+
+
+@pytest.fixture(scope="module")
+def in_small(tmp_path_factory, write):
+    """Weights of an untrained model and its control, and a folder of three studies of which one is for tuning."""
+    place = tmp_path_factory.mktemp("ablation")
+    names = [f"BraTS2021_{n:05d}" for n in range(3)]
+    for name in names:
+        write(place / "studies", name)
+    torch.manual_seed(0)
+    recipe = SMALL.but(split={"train": (names[0],), "tune": (names[1],), "test": (names[2],)})
+    save_weights(place / "full.safetensors", build_network(recipe), recipe)
+    control = recipe.but(network="direct-3d")
+    save_weights(place / "control.safetensors", build_network(control), control)
+    return place
+
+
+def called(in_small, *more):
+    parser = argparse.ArgumentParser()
+    ablate.add_arguments(parser)
+    weights = ["--weights", str(in_small / "full.safetensors"), "--device", "cpu"]
+    return ablate.run(parser.parse_args(["--data", str(in_small / "studies"), *weights, *more]))
+
+
+def test_one_run_in_small_measures_every_row_of_every_study_asked_for(in_small, capsys):
+    control, file = in_small / "control.safetensors", in_small / "out.json"
+    assert called(in_small, "--control", str(control), "--json", str(file)) == 0
+    report = json.loads(file.read_text())
+    assert report["studies"] == ["BraTS2021_00001", "BraTS2021_00002"]
+    wanted = {ablate.DEFAULT, ablate.DIRECT, ablate.CONTROL, "w 0: samples alone", "filter adaptive"}
+    wanted |= {"S 1", "S 2", "S 4", "S 8", "E 1", "E 4", "without rules for parts"}
+    assert wanted <= set(report["rows"])
+    assert report["rows"]["S 2"]["default_minus_this"]["interval_90"] == [0, 0], "S 2 is the default"
+    assert all(len(values) == 2 for values in report["dice_by_study"].values())
+    assert set(report["x_t replaced"]["fresh noise"]) == {"1.0", "0.75", "0.5", "0.25", "0.1"}
+    printed = capsys.readouterr()
+    assert "diffusion is" in printed.out and "bar " in printed.out
+    assert "1/2" in printed.err and "2/2" in printed.err and "left" in printed.err
+
+
+def test_a_part_that_the_split_does_not_have_is_a_named_fault(in_small):
+    with pytest.raises(SettingsFault, match="no part 'tuning'"):
+        called(in_small, "--parts", "tuning,test")
+
+
+def test_a_control_in_the_place_of_the_full_model_is_a_named_fault(in_small):
+    parser = argparse.ArgumentParser()
+    ablate.add_arguments(parser)
+    given = ["--data", str(in_small / "studies"), "--weights", str(in_small / "control.safetensors"), "--device", "cpu"]
+    with pytest.raises(SettingsFault, match="control without diffusion"):
+        ablate.run(parser.parse_args(given))
+
+
+def test_the_help_teaches_how_to_read_the_table():
+    parser = argparse.ArgumentParser()
+    ablate.add_arguments(parser)
+    said = parser.format_help()
+    assert "above 0" in said and "USEFUL" in said and "ORNAMENTAL" in said and "-0.01" in said
+
+
+def test_only_what_stands_for_x_t_changes_the_answer(tmp_path, write):
+    torch.manual_seed(0)
+    study = training_study(read_study("A_1", write(tmp_path, "A_1")))
+    answers, own = replacement.replaced(Segmenter(build_network(SMALL), SMALL, "0" * 64), study, None)
+    assert all(answer.change == 0 for answer in answers[replacement.OWN].values())
+    assert answers["another study's"] == answers[replacement.OWN], "there is no other study yet"
+    assert all(answers["empty mask"][level].change > 0 for level in (0.5, 0.25, 0.1))
+    assert float(own.abs().max()) <= SMALL.signal_scale
