@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmdiff_dicom.geometry import Volume
-from cmdiff_dicom.records import Label
+from cmdiff_dicom.records import LABEL_NAMES, LABEL_RGB, Label
 
-COLOURS: Mapping[Label, tuple[float, float, float]] = {
-    Label.NCR: (0.95, 0.45, 0.95),
-    Label.ED: (0.30, 0.80, 0.95),
-    Label.ET: (1.00, 0.75, 0.10),
-    Label.WT: (0.40, 0.90, 0.40),
-}
-NAMES: Mapping[Label, str] = {
-    Label.NCR: "necrotic or non-enhancing core",
-    Label.ED: "edema",
-    Label.ET: "enhancing tumour",
-    Label.WT: "whole tumour",
-}
 SLICES = 4
 
 
@@ -51,17 +38,17 @@ def draw_overlay(
     for column, k in enumerate(chosen):
         grey = np.clip((image.array[k] - low) / max(high - low, 1e-6), 0, 1)
         coloured = np.repeat(grey[..., None], 3, axis=2)
-        for label, colour in COLOURS.items():
+        for label, rgb in LABEL_RGB.items():
             where = labels[k] == label
-            coloured[where] = 0.55 * coloured[where] + 0.45 * np.array(colour)
+            coloured[where] = 0.55 * coloured[where] + 0.45 * np.array(rgb) / 255
         for axis, picture in ((axes[0, column], np.repeat(grey[..., None], 3, axis=2)), (axes[1, column], coloured)):
             axis.imshow(picture, aspect=row_mm / column_mm, interpolation="nearest")
             axis.axis("off")
         if truth is not None and truth[k].any():
             axes[1, column].contour(truth[k] > 0, levels=[0.5], colors="white", linewidths=0.7)
         axes[0, column].set_title(f"slice {k + 1} of {len(labels)}", color="white", fontsize=8)
-    present = [label for label in COLOURS if (labels == label).any()]
-    patches = [Patch(color=COLOURS[label], label=NAMES[label]) for label in present]
+    present = [label for label in Label if (labels == label).any()]
+    patches = [Patch(color=np.array(LABEL_RGB[label]) / 255, label=LABEL_NAMES[label]) for label in present]
     if truth is not None:
         patches.append(Patch(facecolor="black", edgecolor="white", label="outline of the known truth"))
     figure.legend(handles=patches, loc="lower center", ncol=4, frameon=False, labelcolor="white", fontsize=9)

@@ -32,6 +32,27 @@ class Label(IntEnum):
     """Whole tumour as one label: all that is told where T1c is missing."""
 
 
+LABEL_NAMES: Mapping[Label, str] = {
+    Label.NCR: "Necrotic or non-enhancing core",
+    Label.ED: "Edema",
+    Label.ET: "Enhancing tumour",
+    Label.WT: "Whole tumour",
+}
+"""What people are shown, in the SEG and in pictures; ASCII, since viewers garble the rest."""
+
+LABEL_RGB: Mapping[Label, tuple[int, int, int]] = {
+    Label.NCR: (170, 85, 220),
+    Label.ED: (140, 224, 228),
+    Label.ET: (255, 96, 64),
+    Label.WT: (144, 238, 144),
+}
+"""The sRGB colour of each label (0-255), in the SEG and in pictures.
+
+Edema and neoplasm have the colours of dcmqi's terminology, which viewers share. Its necrosis (216, 191, 216) is so pale
+that half transparent on a grey image it is not seen as a colour, so its hue is kept and its saturation raised.
+"""
+
+
 class Region(Enum):
     """Nested regions that the network predicts: WT contains TC contains ET."""
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cmdiff_dicom.geometry import Geometry, Volume, resample
 from cmdiff_dicom.ledger import Job, JobState
-from cmdiff_dicom.overlay import NAMES, draw_overlay
-from cmdiff_dicom.records import Label, Region
+from cmdiff_dicom.overlay import draw_overlay
+from cmdiff_dicom.records import LABEL_NAMES, Label, Region
 
 if TYPE_CHECKING:
     import pydicom
@@ -43,8 +43,8 @@ def report(trip: Trip, study: Path, truth: Volume | None, output: Path, passing_
         print(f"Ended as: {trip.job.state.value}. {trip.job.reason}")
         return 1
     image, labels = read_stored(trip.seg_path, study)
-    volumes = {NAMES[label]: (labels == label).sum() * image.geometry.voxel_ml for label in Label if (labels == label).any()}
-    print("Volumes: " + ", ".join(f"{name} {ml:.1f} ml" for name, ml in volumes.items()))
+    volumes = {label: (labels == label).sum() * image.geometry.voxel_ml for label in Label if (labels == label).any()}
+    print("Volumes: " + ", ".join(f"{LABEL_NAMES[label]} {ml:.1f} ml" for label, ml in volumes.items()))
     wanted = None if truth is None else resample(truth, image.geometry, order=0).astype(np.uint8)
     picture = output / "overlay.png"
     draw_overlay(image, labels, picture, f"{trip.seconds_to_result:.0f} s after the last image", wanted)
