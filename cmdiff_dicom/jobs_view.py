@@ -157,11 +157,13 @@ def _print_job(console: Any, job: Job, deliveries: tuple[Delivery, ...]) -> None
 
 
 def _delivery_word(delivery: Delivery) -> str:
-    """The state in a word or two: what is stored with a warning says so, and so does what nobody is asked to commit to."""
+    """The state in a word or two: what is stored with a warning says so, and so does what nobody has committed to."""
     if delivery.state is not DeliveryState.SENT:
         return str(delivery.state.value)
     warning = " with a warning" if delivery.status else ""
-    return f"sent{warning}" if delivery.final else f"sent{warning}, commitment awaited"
+    if not delivery.final:
+        return f"sent{warning}, commitment awaited"
+    return f"sent{warning}, not committed" if delivery.reason else f"sent{warning}"
 
 
 def _with_deliveries(job: Job, ledger: Ledger) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from cmdiff_dicom.records import Analysis, AssembledStudy, Blob, ReceivedInstanc
 from cmdiff_dicom.settings import SegmentSettings
 
 SEGMENTED, NOT_ANALYSED, NO_TUMOUR = 0, 3, 4
+SEG, PICTURE, SUMMARY = "segmentation.dcm", "overlay.png", "summary.json"
 
 
 class NoStudy(Broken):
@@ -148,9 +149,9 @@ def _write_result(
 
     sources = source_datasets(study.stacks[study.reference], memory.read)
     seg = encode_seg(analysis.label_map, sources, key, created_at, revision=1)
-    (output / "segmentation.dcm").write_bytes(seg.part10)
+    (output / SEG).write_bytes(seg.part10)
     volumes = ", ".join(f"{label.name} {float(ml):.1f} ml" for label, ml in analysis.label_map.volume_ml.items())
-    draw_overlay(study.volumes[study.reference], analysis.label_map.labels, output / "overlay.png", volumes)
+    draw_overlay(study.volumes[study.reference], analysis.label_map.labels, output / PICTURE, volumes)
 
 
 def _ended(output: Path, summary: dict[str, Any], status: int, outcome: str, reason: str) -> Outcome:
@@ -158,20 +159,20 @@ def _ended(output: Path, summary: dict[str, Any], status: int, outcome: str, rea
     summary = {"outcome": outcome, "reason": reason} | summary
     if "seconds" in summary:
         summary["seconds"] = {name: round(seconds, 2) for name, seconds in summary["seconds"].items()}
-    (output / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (output / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if status != SEGMENTED:
-        for name in ("segmentation.dcm", "overlay.png"):
+        for name in (SEG, PICTURE):
             (output / name).unlink(missing_ok=True)
     lines = [f"{outcome}: {reason}" if reason else outcome]
     lines += [f"  {name}: {ml:.1f} ml" for name, ml in summary.get("volumes_ml", {}).items() if ml]
     lines += [f"  {found['why']}" for found in summary["sequences"].values()]
-    written = ("segmentation.dcm", "overlay.png", "summary.json") if status == SEGMENTED else ("summary.json",)
+    written = (SEG, PICTURE, SUMMARY) if status == SEGMENTED else (SUMMARY,)
     lines.append(f"  in {output}: {', '.join(written)}")
     return Outcome(status, "\n".join(lines))
 
 
 def _newest(folder: Path, output: Path) -> datetime:
     """When the folder's newest file was written, in UTC to the second; what we wrote ourselves does not count."""
-    ours = output.resolve()
-    files = (file for file in folder.resolve().rglob("*") if file.is_file() and ours not in file.parents)
+    ours = {output.resolve() / name for name in (SEG, PICTURE, SUMMARY)}
+    files = (file for file in folder.resolve().rglob("*") if file.is_file() and file not in ours)
     return datetime.fromtimestamp(int(max(file.stat().st_mtime for file in files)), UTC)

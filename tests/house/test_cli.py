@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,8 +15,8 @@ import pytest
 from cmdiff_dicom.cli import main
 from cmdiff_dicom.ledger import open_ledger
 from cmdiff_dicom.phantom.mri import StudyHeader, write_series
-from cmdiff_dicom.records import Blob, ReceivedInstance, Sequence
-from tests.support.small_node import small_series
+from cmdiff_dicom.records import Blob, Label, ReceivedInstance, Sequence
+from tests.support.small_node import FixedSegmenter, an_analysis, small_series
 from tests.support.small_weights import write_small_weights
 
 COMMANDS = ("run", "listen", "dispatch", "worker", "segment", "check", "explain", "demo", "train", "evaluate", "ablate")
@@ -177,6 +178,44 @@ def test_two_patients_in_one_study_end_as_3(capsys, tmp_path):
     assert "TwoPatients" in out and "ANOTHER" not in out
 
 
+@pytest.fixture
+def analysis(monkeypatch):
+    """The analysis by a function of the test; a cube of each label unless told otherwise."""
+
+    def replace_by(labels):
+        monkeypatch.setattr("cmdiff_dicom.analyse.analyse", lambda volumes, reference, _: an_analysis(volumes, reference, labels))
+
+    monkeypatch.setattr("cmdiff_dicom.segment.load_segmenter", lambda *_: FixedSegmenter())
+    replace_by((Label.NCR, Label.ED, Label.ET))
+    return replace_by
+
+
+@pytest.mark.parametrize("place", ["out", "in/out", "in"])
+def test_a_tumour_ends_as_0_and_the_same_folder_gives_the_same_bytes_again(capsys, tmp_path, analysis, place):
+    for series in small_series(STUDY):
+        write_series(series, tmp_path / "in")
+    found = []
+    for _ in range(2):
+        status, out, _ = told(capsys, "segment", tmp_path / "in", "--output", tmp_path / place)
+        assert (status, out.startswith("segmented\n  NCR: ")) == (0, True)
+        found.append((tmp_path / place / "segmentation.dcm").read_bytes())
+        for name in ("segmentation.dcm", "overlay.png", "summary.json"):
+            os.utime(tmp_path / place / name, (2e9, 2e9))
+    assert found[0] == found[1]
+    assert json.loads((tmp_path / place / "summary.json").read_text())["outcome"] == "segmented"
+    assert (tmp_path / place / "overlay.png").stat().st_size > 1000
+
+
+def test_no_tumour_ends_as_4_and_takes_an_older_result_away(capsys, tmp_path, analysis):
+    for series in small_series(STUDY):
+        write_series(series, tmp_path / "in")
+    assert told(capsys, "segment", tmp_path / "in", "--output", tmp_path / "out")[0] == 0
+    analysis(())
+    status, out, _ = told(capsys, "segment", tmp_path / "in", "--output", tmp_path / "out")
+    assert (status, out.startswith("no tumour found\n")) == (4, True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["summary.json"]
+
+
 def test_explain_says_what_serves_as_what_and_why_under_a_bare_locale(tmp_path):
     folder = tmp_path / "Kopf-ä-頭"
     for series in small_series(STUDY):
@@ -241,6 +280,23 @@ def test_every_study_of_an_accession_number_is_retried(capsys, settings_file, le
     keys = [a_job(ledger, study_uid, "ACC7", refusal="NoUsableSequence: nothing").key for study_uid in ("1.1", "1.2")]
     _, out, _ = told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file, "--json")
     assert {entry["key"]: entry["retried"] for entry in json.loads(out)} == dict.fromkeys(keys, True)
+
+
+def test_a_result_that_nobody_committed_to_is_told_apart_from_one_that_nobody_asked_about(capsys, settings_file, ledger):
+    job = a_job(ledger)
+    ledger.claim(job.key, "worker")
+    ledger.finish(job.key, "worker", "f" * 64, "2.25.1", "2.25.2", {}, ("PACS", "archive"))
+    asked, not_asked = ledger.deliveries(job.key)
+    for delivery in (asked, not_asked):
+        ledger.claim_delivery(delivery.id, "sender")
+    ledger.mark_sent(asked.id, "sender", 0, "2.25.9", final=False)
+    ledger.without_commitment(asked.id, "no commitment report to 3 requests")
+    ledger.mark_sent(not_asked.id, "sender", 0, None, final=True)
+    _, shown, _ = told(capsys, "jobs", "show", "ACC7", "--settings", settings_file)
+    assert "PACS: sent, not committed; status 0x0000; no commitment report to 3 requests\n" in shown
+    assert "archive: sent; status 0x0000\n" in shown
+    _, listed, _ = told(capsys, "jobs", "list", "--settings", settings_file)
+    assert "sent, not committed" in listed
 
 
 def test_names_with_brackets_are_shown_as_they_are(capsys, settings_file, ledger):
