@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmdiff_dicom.assemble.identify import CONTRAST_WORDS, WITHOUT_WORDS, is_fat_suppressed, recognise, technique
-from cmdiff_dicom.assemble.series import ENHANCED_FAULT, geometry_of, split_into_stacks
+from cmdiff_dicom.assemble.series import ENHANCED_FAULT, ENHANCED_MR, MR_IMAGE_STORAGE, geometry_of, split_into_stacks
 from cmdiff_dicom.records import Acquisition, ReceivedInstance, Sequence, Stack
 
 REFERENCE_ORDER = (Sequence.T1C, Sequence.T2F, Sequence.T2W)
@@ -46,7 +46,9 @@ def choose_stacks(instances: Iterable[ReceivedInstance], min_slices: int = 8) ->
     study_uid = received[0].study_uid if received else ""
     split, notes = split_into_stacks(received, min_slices)
     stacks = _recognised(split)
-    if len({instance.patient_digest for instance in received} - {""}) > 1:
+    # an archive that rewrites Patient IDs sends our own result back under another: only what may serve is asked
+    patients = {instance.patient_digest for instance in received if instance.sop_class_uid in {MR_IMAGE_STORAGE, *ENHANCED_MR}}
+    if len(patients - {""}) > 1:
         return Choice(study_uid, {}, stacks, None, "TwoPatients: two Patient IDs stand under one Study Instance UID", notes)
     chosen = {}
     for sequence in Sequence:

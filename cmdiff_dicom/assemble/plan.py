@@ -14,18 +14,30 @@ from cmdiff_dicom.records import ReceivedInstance, Sequence, Stack
 
 def job_key(choice: Choice, weights_sha256: str, version: str) -> str:
     """The revision's identity: hex sha256 over the chosen (SOP UID, bytes) pairs, the weights (recipe inside), the version."""
+    return _digest([*_content(choice), weights_sha256, version])
+
+
+def _content(choice: Choice) -> list[Any]:
+    """What was chosen of which study, or which kind of refusal."""
     pairs = {
         sequence.value: sorted((instance.sop_uid, instance.blob.sha256) for instance in stack.instances)
         for sequence, stack in choice.stacks.items()
     }
-    text = json.dumps([choice.study_uid, pairs, choice.refusal.partition(":")[0], weights_sha256, version], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return [choice.study_uid, pairs, choice.refusal.partition(":")[0]]
+
+
+def _digest(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def plan_of(choice: Choice) -> dict[str, Any]:
-    """The choice as JSON for the ledger; instances by the digest of their bytes."""
+    """The choice as JSON for the ledger; instances by the digest of their bytes.
+
+    "images" is alike for two choices exactly where they are of the same images, whatever weights or version analyse them.
+    """
     return {
         "study_uid": choice.study_uid,
+        "images": _digest(_content(choice)),
         "stacks": {
             sequence.value: {
                 "series_uid": stack.series_uid,

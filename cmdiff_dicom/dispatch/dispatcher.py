@@ -48,7 +48,8 @@ class Recognised:
     """What a study's headers say: the identity of the analysis that they ask for, and what is missing for it.
 
     `missing` names the needed sequences that are absent or have a fault; `refusal` is "" or why nothing can be analysed as
-    things stand; `hopeless` is True where no later image can cure that. `plan` is the choice of stacks as JSON.
+    things stand; `hopeless` is True where no later image can cure that. `plan` is the choice of stacks as JSON; "images" in it
+    is alike for two plans exactly where they are of the same images.
     """
 
     key: str
@@ -145,10 +146,16 @@ class Dispatcher:
         else:
             missing = ", ".join(found.missing) or "nothing by name"
             evidence = f"gave up {limits.give_up_s:g} s after the last image; missing: {missing}"
-        job = self.ledger.settle(study.study_uid, study.arrivals, found.key, dict(found.plan), evidence, found.refusal)
+        key = self._key_of_the_same_images(study.study_uid, found.plan) or found.key
+        job = self.ledger.settle(study.study_uid, study.arrivals, key, dict(found.plan), evidence, found.refusal)
         self._verdicts.pop(study.study_uid, None)
         if job is not None:
             log("dispatch.settled", job=job.key, state=job.state.value, attempt=job.revision)
+
+    def _key_of_the_same_images(self, study_uid: str, plan: Mapping[str, Any]) -> str:
+        """The study's newest job where it is of the same images: new weights make no revision of what was done; else ""."""
+        newest = self.ledger.job(self.ledger.newest_key(study_uid) or "")
+        return newest.key if newest and plan.get("images") and newest.plan.get("images") == plan["images"] else ""
 
     def _refuse_unexpected(self, study: StudyActivity, where: str) -> None:
         """A study whose headers nothing of ours understands ends by name too, until more of it comes."""

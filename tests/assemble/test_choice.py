@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,15 @@ def test_two_patients_under_one_study_are_refused():
 @pytest.mark.parametrize("overrides", [{"PatientID": ""}, {"PatientID": None}, {"IssuerOfPatientID": "HOSPITAL"}])
 def test_a_missing_patient_id_or_another_issuer_is_no_second_patient(overrides):
     assert not choice(series(Sequence.T1C), series(Sequence.T2F, **overrides)).refusal
+
+
+def test_what_is_no_mr_makes_no_second_patient():
+    """An archive may rewrite Patient IDs: then our own result comes back under another one than its images."""
+    flair, other = received(series(Sequence.T2F)).instances, received(series(Sequence.T1C, PatientID="REWRITTEN")).instances[:1]
+    seg = replace(other[0], sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4", modality="SEG")
+    enhanced = replace(other[0], sop_class_uid="1.2.840.10008.5.1.4.1.1.4.1")
+    assert not choose_stacks([*flair, seg]).refusal
+    assert choose_stacks([*flair, enhanced]).refusal.startswith("TwoPatients")
 
 
 def test_no_stack_serves_as_two_sequences():

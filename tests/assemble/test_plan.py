@@ -34,6 +34,14 @@ def test_images_that_do_not_serve_leave_the_key_as_it_is():
     assert job_key(choice(*four), "w", "1") == job_key(choice(dwi, *four, four[0]), "w", "1")
 
 
+def test_a_plan_tells_whether_it_is_of_the_same_images():
+    four = study()
+    dwi = series(Sequence.T2W, number=9, SeriesDescription="ep2d_diff", ScanningSequence=["SE", "EP"])
+    images = [plan_of(choice(*datasets))["images"] for datasets in (four, (dwi, *four), four[:3], [four[0]])]
+    assert images[0] == images[1]
+    assert len(set(images)) == 3
+
+
 def test_a_plan_is_json_and_gives_the_choice_back():
     everything = received(*study())
     chosen = choose_stacks(everything.instances)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -76,6 +78,26 @@ def test_late_images_that_are_not_needed_open_no_revision(node):
     node.receive("T1")  # the same bytes again
     node.wait(1000, tick_s=10)
     assert [found.key for found in node.ledger.jobs()] == [job.key]
+
+
+@pytest.mark.parametrize(("images", "revisions"), [("the same", 1), ("others", 2)])
+def test_after_an_upgrade_late_images_open_a_revision_only_where_they_change_what_is_analysed(node, images, revisions):
+    recognise = node.dispatcher.recognise
+
+    def of_version(number, images):
+        def recognise_by(instances):
+            found = recognise(instances)
+            return replace(found, key=hashlib.sha256(f"{found.key} {number}".encode()).hexdigest(), plan={**found.plan, "images": images})
+
+        return recognise_by
+
+    node.dispatcher.recognise = of_version(1, "the same")
+    node.settled()
+    node.dispatcher.recognise = of_version(2, images)
+    node.receive("SEG")  # our own result, routed back
+    node.wait(62)
+    assert len(node.ledger.jobs()) == revisions
+    assert node.ledger.open_studies() == ()
 
 
 def test_a_late_needed_sequence_opens_exactly_one_revision_and_supersedes_the_waiting_job(node):
