@@ -96,12 +96,14 @@ def build_dispatcher(settings: Settings, ledger: Ledger, spool: Spool) -> Dispat
 def build_listener(settings: Settings, ledger: Ledger, spool: Spool) -> Listener:
     """A listener that serves already; rejects as congested while the spool is low.
 
-    `check` calls it under our own AE title, which therefore may always call, and is not told as the last caller.
+    `check` calls it under our own AE title, which therefore may always call, and is not told as the last caller. So may
+    the destinations that we ask for storage commitment: most report it on an association of their own.
     """
     from cmdiff_dicom.receive import Intake, start_listener
 
     own, callers = settings.listen.ae_title, settings.listen.calling_ae_titles
-    listen = settings.listen.model_copy(update={"calling_ae_titles": (*callers, own) if callers else ()})
+    reporters = (destination.ae_title for destination in settings.destinations if destination.wants_commitment)
+    listen = settings.listen.model_copy(update={"calling_ae_titles": (*callers, own, *reporters) if callers else ()})
 
     def note_association(calling_ae: str, peer: str) -> None:
         if calling_ae != own:

@@ -7,6 +7,7 @@ variables override the file: CMDIFF_LISTEN__PORT=104 is `port` in `[listen]`. Al
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +41,18 @@ class ListenSettings(Slice):
     @classmethod
     def _fits(cls, title: str) -> str:
         return checked_ae_title(title)
+
+    @field_validator("calling_ae_titles")
+    @classmethod
+    def _fit(cls, titles: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(checked_ae_title, titles))
+
+    @field_validator("only_sop_classes")
+    @classmethod
+    def _are_uids(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[0-9]+(\.[0-9]+)+", uid) and len(uid) <= 64 for uid in classes):
+            raise ValueError("a SOP class is named by its UID, as 1.2.840.10008.5.1.4.1.1.4")
+        return classes
 
 
 class SpoolSettings(Slice):
@@ -173,7 +186,7 @@ def read_settings(path: Path | None = None, environment: dict[str, str] | None =
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a mark
         except OSError as error:
             raise SettingsFault(f"{path}: cannot be read ({error.strerror}); name another file with --settings") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -204,4 +217,6 @@ def _override(values: dict[str, Any], environ: dict[str, str]) -> None:
         key_field = slice_type.model_fields.get(key)
         is_list = key_field is not None and "tuple" in str(key_field.annotation)
         value: object = [piece.strip() for piece in text.split(",") if piece.strip()] if is_list else text
-        values.setdefault(part, {})[key] = value
+        given = values.setdefault(part, {})
+        if isinstance(given, dict):  # else a fault, which is told with all others
+            given[key] = value

@@ -17,6 +17,7 @@ from cmdiff_dicom.machine import WANTED_ON_X86, missing_instructions
 from cmdiff_dicom.phantom.pacs import DemoPacs, Faults
 from cmdiff_dicom.settings import Settings
 from tests.support.node import free_port
+from tests.support.raw_peer import ASSOCIATE_AC, RawPeer
 from tests.support.small_weights import write_small_weights
 
 
@@ -90,6 +91,16 @@ def test_our_own_listener_may_be_asked_also_where_only_some_may_call(settings_wi
     with services.listening(settings):
         assert found(settings, "listener").level == "OK"
         assert found(settings, "last caller").level == "WARN"
+
+
+def test_a_destination_that_is_asked_to_commit_may_call_and_report_also_where_only_some_may(settings_with, tmp_path):
+    """The archive's own AE title may be none of those that send: reports of commitment would be turned away."""
+    commits, does_not = ({"name": name, "ae_title": name, "host": "127.0.0.1", "commitment": name == "PACS"} for name in ("PACS", "OTHER"))
+    settings = settings_with(listen={"calling_ae_titles": ("SCANNER",)}, destinations=(commits, does_not))
+    with services.listening(settings):
+        for title, may in (("PACS", True), ("SCANNER", True), ("OTHER", False)):
+            with RawPeer(settings.listen.port) as peer:
+                assert (peer.associate(calling=title)[0] == ASSOCIATE_AC) == may
 
 
 def test_the_last_caller_is_named(settings_with, tmp_path):

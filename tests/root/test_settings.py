@@ -51,3 +51,24 @@ def test_a_missing_file_is_a_fault_that_names_it(tmp_path):
 def test_a_file_that_is_no_toml_is_a_fault(tmp_path):
     with pytest.raises(SettingsFault, match="is not TOML"):
         read_settings(written(tmp_path, "listen: {port: 104}"), {})
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('calling_ae_titles = ["SCANNER", "ABCDEFGHIJKLMNOPQ"]', "1 to 16"),
+        ('only_sop_classes = ["MR Image Storage"]', "by its UID"),
+    ],
+)
+def test_callers_and_classes_that_nobody_could_have_are_faults(tmp_path, line, words):
+    with pytest.raises(SettingsFault, match=words):
+        read_settings(written(tmp_path, f"[listen]\n{line}\n"), {})
+
+
+def test_a_section_that_is_none_is_a_fault_also_where_the_environment_names_one_of_its_keys(tmp_path):
+    with pytest.raises(SettingsFault, match="listen"):
+        read_settings(written(tmp_path, "listen = 3\n"), {"CMDIFF_LISTEN__PORT": "104"})
+
+
+def test_a_file_may_begin_with_the_mark_that_editors_on_windows_write(tmp_path):
+    assert read_settings(written(tmp_path, "\ufeff[listen]\nport = 104\n"), {}).listen.port == 104
