@@ -12,6 +12,13 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydicom.charset import convert_encodings, decode_bytes
+
+CHARACTER_SET = 0x00080005
+"""Specific Character Set."""
+_ESCAPE = b"\x1b"
+_REPLACED = "\ufffd"
+"""What the library puts where a byte does not fit."""
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _PADDING = " \0"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
@@ -36,9 +43,7 @@ def texts(header: Header, tag: int) -> tuple[str, ...]:
     Bytes beyond ASCII stay one character each: what is compared here (codes, UIDs, words) is ASCII.
     """
     element = header.get(tag)
-    if element is None or not element.value:
-        return ()
-    return tuple(_UNPRINTABLE.sub("", value.strip(_PADDING)) for value in element.value.decode("latin-1").split("\\"))
+    return _values(element.value.decode("latin-1")) if element is not None and element.value else ()
 
 
 def text(header: Header, tag: int) -> str:
@@ -49,6 +54,14 @@ def text(header: Header, tag: int) -> str:
 def whole_text(header: Header, tag: int) -> str:
     """A text element of one value, in which a backslash is a character like others (LT, UT, and what people type)."""
     return " ".join(texts(header, tag))
+
+
+def own_text(header: Header, tag: int) -> str:
+    """The same in the data set's own character set: what people know a study by, and what two files of one patient share."""
+    element = header.get(tag)
+    if element is None or not element.value:
+        return ""
+    return " ".join(_values(_decoded(element.value, texts(header, CHARACTER_SET))))
 
 
 def numbers(header: Header, tag: int, dictionary_vr: str) -> tuple[float, ...]:
@@ -71,6 +84,21 @@ def integer(header: Header, tag: int, dictionary_vr: str) -> int | None:
     """The first value of a numeric element as an integer ("14.5" is 14), or None."""
     value = number(header, tag, dictionary_vr)
     return None if value is None or abs(value) > 2**53 else int(value)
+
+
+def _values(text: str) -> tuple[str, ...]:
+    return tuple(_UNPRINTABLE.sub("", value.strip(_PADDING)) for value in text.split("\\"))
+
+
+def _decoded(value: bytes, character_sets: tuple[str, ...]) -> str:
+    """`value` as its character sets say (PS3.3 C.12.1.1.2); one character for each byte where they are none or do not fit."""
+    if value.isascii() and _ESCAPE not in value:
+        return value.decode("ascii")
+    try:
+        decoded = decode_bytes(value, convert_encodings(list(character_sets)), set())
+    except Exception:  # an unknown name, a code that is none
+        decoded = _REPLACED
+    return value.decode("latin-1") if _REPLACED in decoded else decoded
 
 
 def _unpacked(element: RawElement, code: str) -> tuple[float, ...]:

@@ -12,10 +12,21 @@ from datetime import datetime
 from io import BytesIO
 
 from pydicom.filereader import data_element_generator
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from cmdiff_dicom.errors import UnreadableInstance
-from cmdiff_dicom.receive.elements import Header, RawElement, integer, number, numbers, text, texts, whole_text
+from cmdiff_dicom.receive.elements import (
+    CHARACTER_SET,
+    Header,
+    RawElement,
+    integer,
+    number,
+    numbers,
+    own_text,
+    text,
+    texts,
+    whole_text,
+)
 from cmdiff_dicom.records import Acquisition, Blob, ReceivedInstance
 from cmdiff_dicom.words import known_words, names_contrast_agent
 
@@ -40,7 +51,7 @@ _DESCRIPTIONS = (0x0008103E, 0x00181030)
 _MAKERS = ("SIEMENS", "GE", "PHILIPS", "CANON", "TOSHIBA", "HITACHI", "FUJIFILM", "UIH", "UNITED IMAGING", "BRUKER", "ESAOTE",
            "HYPERFINE", "NEUSOFT", "ALLTECH", "MEDISO")  # fmt: skip
 _WANTED = (
-    *_UIDS, *_CONTRAST, *_DESCRIPTIONS,
+    *_UIDS, *_CONTRAST, *_DESCRIPTIONS, CHARACTER_SET,
     0x00080008, 0x00080032, 0x0008002A, 0x00080050, 0x00080060, 0x00080070, 0x00100020, 0x00180015, 0x00180020, 0x00180021,
     0x00180022, 0x00180023, 0x00180024, 0x00180025, 0x00180050, 0x00180080, 0x00180081, 0x00180082, 0x00180087, 0x00180091,
     0x00181314, 0x00189087, 0x00200012, 0x00200013, 0x00200032, 0x00200037, 0x00200052, 0x00200100, 0x00280008, 0x00280010,
@@ -68,8 +79,8 @@ def read_instance(
         blob=blob,
         received_at=received_at,
         calling_ae=calling_ae,
-        accession_number=text(header, 0x00080050)[:64],
-        patient_digest=_patient_digest(study_uid, whole_text(header, 0x00100020)),
+        accession_number=own_text(header, 0x00080050)[:64],
+        patient_digest=_patient_digest(study_uid, own_text(header, 0x00100020)),
         modality=text(header, 0x00080060)[:16],
         frame_of_reference_uid=text(header, 0x00200052)[:LONGEST_UID],
         rows=integer(header, 0x00280010, "US") or 0,
@@ -88,7 +99,7 @@ def read_header(data_set: bytes, transfer_syntax_uid: str) -> Header:
     """The wanted elements of a data set. Raises: UnreadableInstance where the bytes are no data set."""
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         data_set = _inflated(data_set)
-    is_implicit, is_little = transfer_syntax_uid == ImplicitVRLittleEndian, transfer_syntax_uid != ExplicitVRBigEndian
+    is_implicit, is_little = not _names_vrs(data_set), transfer_syntax_uid != ExplicitVRBigEndian
     header: dict[int, RawElement] = {}
     try:
         for element in data_element_generator(
@@ -101,6 +112,11 @@ def read_header(data_set: bytes, transfer_syntax_uid: str) -> Header:
         if not _UIDS.keys() <= header.keys():
             raise UnreadableInstance(f"data set: not readable as {transfer_syntax_uid} ({type(error).__name__})") from None
     return header
+
+
+def _names_vrs(data_set: bytes) -> bool:
+    """True for Explicit VR, whatever was agreed: workstations and old archives send the one under the other's name."""
+    return data_set[4:6].isalpha() and data_set[4:6].isupper()
 
 
 def _is_past_header(tag: int, _vr: str | None, _length: int) -> bool:

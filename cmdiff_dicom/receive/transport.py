@@ -43,6 +43,11 @@ BUSY_S = 1.0
 SPARE_CONNECTIONS = 50
 """Connections beyond the association limit: those that are being rejected, and those that never say a word."""
 
+_PDU_HEAD_BYTES, _ASSOCIATE_RQ = 6, 0x01
+_TITLES = slice(4, 36)
+"""Called and calling AE title in the body of an A-ASSOCIATE-RQ (PS3.8 Table 9-11)."""
+_READABLE = bytes(0x20 if code == 0 else code if 0x20 <= code < 0x7F and code != 0x5C else 0x3F for code in range(256))
+"""NUL, which old devices pad with, is a space; what no title may hold is a "?". The library aborts either without a word."""
 _ABORT_PDU = bytes((0x07, 0, 0, 0, 0, 4, 0, 0, 2, 6))
 """A-ABORT by the service provider: invalid PDU parameter value (PS3.8 Table 9-26)."""
 _CONNECTION_CLOSED = "Evt17"
@@ -72,6 +77,7 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         client_socket.settimeout(limits.pdu_timeout_s)
         self._timeout_s = limits.pdu_timeout_s
         self._last_read = time.monotonic()
+        self._request_follows = False
         self._poll = select.poll()
         self._poll.register(client_socket, select.POLLIN)
         super().__init__(assoc, client_socket=client_socket)
@@ -105,6 +111,9 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         self._last_read = time.monotonic()
         left = len(rest)
         rest.release()
+        if self._request_follows:
+            received[_TITLES] = received[_TITLES].translate(_READABLE)
+        self._request_follows = nr_bytes == _PDU_HEAD_BYTES and received[0] == _ASSOCIATE_RQ
         return received[: nr_bytes - left] if left else received
 
     def give_up(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,18 @@ def with_pixels(datasets, words: np.ndarray, **attributes):
 def test_whole_numbers_come_back_as_they_were():
     original = noise()
     assert np.array_equal(volume_of(received(series(volume=original))).array, original.array)
+
+
+@pytest.mark.parametrize(("sent", "agreed"), [(ImplicitVRLittleEndian, ExplicitVRLittleEndian), (ExplicitVRLittleEndian, ImplicitVRLittleEndian)])
+def test_implicit_vr_under_the_name_of_explicit_vr_gives_the_same_volume_and_the_reverse(sent, agreed):
+    original = noise()
+    datasets = series(volume=original)
+    for data_set in datasets:
+        data_set.file_meta.TransferSyntaxUID = sent
+    everything = received(datasets)
+    everything.instances = [replace(instance, transfer_syntax_uid=str(agreed)) for instance in everything.instances]
+    assert np.array_equal(volume_of(everything).array, original.array)
+    assert len(source_datasets(split_into_stacks(everything.instances, 8)[0][0], everything.read)) == original.array.shape[0]
 
 
 def compress(data_set, syntax):

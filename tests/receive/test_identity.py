@@ -58,6 +58,36 @@ def test_every_uncompressed_transfer_syntax_reads_alike(transfer_syntax):
     assert (other.rows, other.study_uid, other.patient_digest) == (plain.rows, plain.study_uid, plain.patient_digest)
 
 
+@pytest.mark.parametrize(("agreed", "sent"), [(EXPLICIT, IMPLICIT), (IMPLICIT, EXPLICIT)])
+def test_implicit_vr_under_the_name_of_explicit_vr_is_read_and_the_reverse(agreed, sent):
+    assert read(encoded(mr_header(), sent), agreed).acquisition == read_header().acquisition
+
+
+@pytest.mark.parametrize(
+    ("character_set", "number"),
+    [
+        ("ISO_IR 100", "Kopf-Ä7"),
+        ("ISO_IR 192", "Kopf-Ä7"),
+        ("ISO_IR 144", "МРТ7"),
+        ("GB18030", "脑7"),
+        (["", "ISO 2022 IR 87"], "頭7"),
+        ("ISO_IR 192", "A7"),
+    ],
+)
+def test_an_accession_number_is_read_as_people_write_it(character_set, number):
+    assert read_header(SpecificCharacterSet=character_set, AccessionNumber=number).accession_number == number
+
+
+def test_bytes_that_are_not_of_their_character_set_are_kept_one_by_one():
+    data_set = encoded(mr_header(SpecificCharacterSet="ISO_IR 192")).replace(b"A1", b"\xc4\xff")
+    assert read(data_set).accession_number == "Äÿ"
+
+
+def test_one_patient_id_in_two_character_sets_is_one_patient():
+    ids = [read_header(SpecificCharacterSet=name, PatientID="Ä7").patient_digest for name in ("ISO_IR 100", "ISO_IR 192")]
+    assert ids[0] == ids[1]
+
+
 def test_pixel_spacing_under_another_vr_reads_like_the_clean_file():
     header = mr_header()
     header["PixelSpacing"] = DataElement(0x00280030, "UT", "0.9\\0.8")

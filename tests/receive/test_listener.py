@@ -98,6 +98,15 @@ def test_a_wrong_called_title_is_rejected_for_good(node):
         assert peer.associate(called="WRONG") == (ASSOCIATE_RJ, REJECT_CALLED)
 
 
+@pytest.mark.parametrize(("title", "noted"), [("SCANNER\0\0", "SCANNER"), ("M\xdcLLER", "M??LLER"), ("A\\B\n", "A?B?")])
+def test_titles_that_the_standard_forbids_keep_nobody_from_sending(start_node, title, noted):
+    node = start_node(check_called_ae_title=True)
+    with RawPeer(node.port) as peer:
+        assert peer.associate(called="CMDIFF\0\0", calling=title)[0] == ASSOCIATE_AC
+        assert peer.store(mr_data_set()) == 0x0000
+    assert node.stored()[0].calling_ae == noted
+
+
 def test_any_called_title_is_taken_where_the_setting_says_so(start_node):
     node = start_node(check_called_ae_title=False)
     with RawPeer(node.port) as peer:

@@ -102,7 +102,7 @@ def association_request(contexts, called="CMDIFF", calling="PEER", max_pdu=16384
     for uid, scu, scp in roles:
         user += _item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes((scu, scp)))
     items.append(_item(0x50, user))
-    titles = called.ljust(16).encode() + calling.ljust(16).encode()
+    titles = called.encode().ljust(16) + calling.encode().ljust(16)
     return struct.pack(">HH", 1, 0) + titles + b"\0" * 32 + b"".join(items)
 
 
