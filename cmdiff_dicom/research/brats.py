@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cmdiff_dicom.errors import CmdiffError
 from cmdiff_dicom.geometry import Geometry, Volume
 from cmdiff_dicom.records import Label, Sequence
+from cmdiff_dicom.research.suspicions import suspicions
 
 ENDINGS: Mapping[str, Sequence] = {
     "t1": Sequence.T1N,
@@ -75,15 +76,17 @@ def read_study(name: str, folder: Path, need_all: bool = True) -> LabelledStudy:
         raise UnusableStudy(f"{name}: missing {', '.join(missing + ([] if truth_file else ['segmentation']))}")
     volumes = {sequence: Volume(*_read(files[sequence]), name=sequence.value) for sequence in Sequence if sequence in files}
     geometry = next(iter(volumes.values())).geometry
-    raw, _ = _read(truth_file)
+    raw, place = _read(truth_file)
     for sequence, volume in volumes.items():
         if not np.isfinite(volume.array).all():
             raise UnusableStudy(f"{name}: {files[sequence].name} holds NaN or infinite voxels")
-        if volume.array.min() == volume.array.max():
+        if _says_nothing(volume.array):
             raise UnusableStudy(f"{name}: {files[sequence].name} is constant")
         if volume.geometry.shape != raw.shape:
             raise UnusableStudy(f"{name}: {files[sequence].name} is {volume.geometry.shape}, the segmentation {raw.shape}")
-    return LabelledStudy(name, volumes, _labels(name, raw), geometry, tuple(_twins(name, volumes)))
+    labels = _labels(name, raw)
+    warnings = [*_twins(volumes), *_elsewhere(volumes, place), *_exchanged(volumes, labels)]
+    return LabelledStudy(name, volumes, labels, geometry, tuple(f"{name}: {warning}" for warning in warnings))
 
 
 def _read(file: Path) -> tuple[NDArray[np.float32], Geometry]:
@@ -118,10 +121,33 @@ def _labels(name: str, raw: NDArray[np.float32]) -> NDArray[np.uint8]:
     return labels
 
 
-def _twins(name: str, volumes: Mapping[Sequence, Volume]) -> Iterator[str]:
+def _says_nothing(array: NDArray[np.float32]) -> bool:
+    """True for a constant volume, and for a mask: one value beside 0."""
+    values = array[array != 0]
+    return not values.size or bool(values.min() == values.max())
+
+
+def _twins(volumes: Mapping[Sequence, Volume]) -> Iterator[str]:
     """A warning for each pair of sequences with the same voxels: one series never serves as two."""
     listed = list(volumes.items())
     for n, (first, a) in enumerate(listed):
         for second, b in listed[n + 1 :]:
             if a.array.shape == b.array.shape and np.array_equal(a.array, b.array):
-                yield f"{name}: {first.value} and {second.value} are identical"
+                yield f"{first.value} and {second.value} are identical"
+
+
+def _elsewhere(volumes: Mapping[Sequence, Volume], truth: Geometry) -> Iterator[str]:
+    """A warning for each sequence that does not lie where the segmentation does, by the headers."""
+    for sequence, volume in volumes.items():
+        if not volume.geometry.is_close(truth):
+            yield f"{sequence.value} lies elsewhere than the segmentation; voxels are compared index by index"
+
+
+def _exchanged(volumes: Mapping[Sequence, Volume], labels: NDArray[np.uint8]) -> Iterator[str]:
+    """A warning where sequences do not look like what they are called."""
+    if len(volumes) < len(Sequence):
+        return
+    brain = np.any([volume.array != 0 for volume in volumes.values()], axis=0)
+    found = list(suspicions(np.stack([volumes[sequence].array[brain] for sequence in Sequence]), labels[brain]))
+    if found:
+        yield f"are sequences exchanged? {'; '.join(found)}"
