@@ -24,6 +24,7 @@ def write_curves(out: Path, rows: list[dict[str, float]]) -> None:
             style = "--" if name.startswith("direct_") else "-"
             right.plot(steps, [row[name] for row in rows], style, label=name.replace("_", " "))
     right.set(xlabel="step", ylabel="mean Dice", title="tuning studies", ylim=(0, 1))
-    right.legend(fontsize="small")
+    if right.lines:  # a small folder has no tuning studies
+        right.legend(fontsize="small")
     figure.savefig(out / "curves.png", dpi=110)
     pyplot.close(figure)

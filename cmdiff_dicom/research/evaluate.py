@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +20,8 @@ from cmdiff_dicom.errors import Refused, SettingsFault
 from cmdiff_dicom.records import Analysis, Label, Region, Sequence
 from cmdiff_dicom.research import metrics
 from cmdiff_dicom.research.brats import LabelledStudy, UnusableStudy, find_studies, read_study
+from cmdiff_dicom.research.console import Countdown, add_common_arguments, say, tell
+from cmdiff_dicom.research.split import names_of_parts
 
 if TYPE_CHECKING:
     from cmdiff_dicom.segment import Segmenter
@@ -33,9 +34,7 @@ Figures = dict[str, dict[str, float]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `cmdiff-dicom evaluate`."""
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with BraTS studies (any year's names), searched in depth"
-    )
+    add_common_arguments(parser)
     parser.add_argument("--json", type=Path, required=True, help="file for all figures: means, intervals, every study")
     parser.add_argument("--predictions", type=Path, help="folder for label maps as NIfTI under the studies' names, ET = 3")
     parser.add_argument("--pictures", type=Path, help="folder for overlays and the reliability plot")
@@ -43,34 +42,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--robustness", action="store_true", help="also every subset of sequences, and noise with and without filter"
     )
     parser.add_argument(
-        "--part", choices=("train", "tune", "test"), help="only the studies of this part of the weights' own split"
+        "--part", default="all", help="only these parts of the weights' own split: train, tune, test, or several with commas"
     )
     parser.add_argument("--weights", type=Path, help="other weights than those that ship")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the JSON, prints the means, and says which studies the model has seen in training."""
-    import torch
-
+    """Writes the JSON, prints the means, says which studies the model has seen in training, and names what was skipped."""
     from cmdiff_dicom.segment import load_segmenter
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    segmenter = load_segmenter(arguments.weights, arguments.device)
+    segmenter = load_segmenter(arguments.weights, arguments.device, arguments.threads or 0)
     found = find_studies(arguments.data)
-    if arguments.part:
-        wanted = set(segmenter.recipe.split.get(arguments.part, ()))
+    wanted = names_of_parts(segmenter.recipe.split, arguments.part)
+    if wanted is not None:
+        if absent := sorted(wanted - set(found)):
+            tell(f"warning: {len(absent)} studies of {arguments.part} are not in {arguments.data}: {', '.join(absent)}")
         found = {name: place for name, place in found.items() if name in wanted}
     for folder in (arguments.predictions, arguments.pictures, arguments.json.parent):
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
     evaluation = Evaluation(segmenter, arguments.predictions, arguments.pictures, arguments.robustness)
+    countdown = Countdown(len(found))
     for name, place in found.items():
-        evaluation.add(name, place)
+        outcome = evaluation.add(name, place)
+        tell(f"{countdown.next()}  {outcome}")
     if not evaluation.studies:
-        raise SettingsFault(f"{arguments.data} holds no study that could be evaluated")
+        raise SettingsFault(
+            f"{arguments.data} holds no study that could be evaluated; {len(evaluation.skipped)} skipped"
+            + "".join(f"\n  {line}" for line in evaluation.skipped)
+        )
     report = evaluation.report()
     arguments.json.write_text(json.dumps(report, indent=1, allow_nan=False), encoding="utf-8")
     if arguments.pictures:
@@ -93,20 +93,22 @@ class Evaluation:
             zone: {region.name: [] for region in Region} for zone in ("brain", "near")
         }
 
-    def add(self, name: str, place: Path) -> None:
-        """Analyses and measures one study; a study that cannot be done is named and counted."""
+    def add(self, name: str, place: Path) -> str:
+        """Analyses and measures one study, and says how it went; a study that cannot be done is named and counted."""
         from cmdiff_dicom.analyse import analyse
 
         try:
             study = read_study(name, place)
+            for warning in study.warnings:
+                tell(f"warning: {warning}")
             started = monotonic()
             analysis = analyse(study.volumes, REFERENCE, self.segmenter)
+            seconds = monotonic() - started
+            figures = self.measure(study, analysis)
         except (UnusableStudy, Refused) as fault:
-            self.skipped.append(f"{name}: {fault}")
-            _tell(f"skipped {name}: {fault}")
-            return
-        seconds = monotonic() - started
-        figures = self.measure(study, analysis)
+            said = str(fault) if str(fault).startswith(name) else f"{name}: {fault}"
+            self.skipped.append(said)
+            return f"skipped {said}"
         seen = [part for part, names in self.segmenter.recipe.split.items() if name in names]
         entry: dict[str, Any] = {"name": name, "part": seen[0] if seen else None, "seconds": round(seconds, 2), **figures}
         entry["steps_s"] = {step: round(value, 2) for step, value in analysis.seconds.items()}
@@ -119,7 +121,7 @@ class Evaluation:
         if self.predictions:
             write_labels(self.predictions / f"{name}.nii.gz", analysis)
         dice = figures["dice"]
-        _tell(f"{name}: Dice {dice['WT']:.3f} / {dice['TC']:.3f} / {dice['ET']:.3f}, {seconds:.1f} s")
+        return f"{name}: Dice {dice['WT']:.3f} / {dice['TC']:.3f} / {dice['ET']:.3f}, {seconds:.1f} s"
 
     def measure(self, study: LabelledStudy, analysis: Analysis) -> Figures:
         """Every figure of one study: figure -> region or label -> value."""
@@ -262,9 +264,9 @@ def write_labels(path: Path, analysis: Analysis) -> None:
 
 def print_means(report: dict[str, Any]) -> None:
     """The figures that one looks at first, with their 95 % intervals."""
-    _say(f"{report['count']} studies, {len(report['skipped'])} skipped, {report['model']['version']} on {report['device']}")
+    say(f"{report['count']} studies, {len(report['skipped'])} skipped, {report['model']['version']} on {report['device']}")
     if report["trained_on"]:
-        _say(
+        say(
             f"WARNING: {len(report['trained_on'])} of these studies were trained on; these figures say nothing of new patients"
         )
     for figure, values in report["mean"].items():
@@ -272,9 +274,11 @@ def print_means(report: dict[str, Any]) -> None:
         for name, value in values.items():
             low, high = report["interval_95"][figure][name]
             cells.append(f"{name} n/a" if value is None else f"{name} {value:.3f} ({low:.3f} to {high:.3f})")
-        _say(f"{figure:20s} " + "  ".join(cells))
+        say(f"{figure:20s} " + "  ".join(cells))
     for line in report.get("robustness", {}).get("table", []):
-        _say(line)
+        say(line)
+    for line in report["skipped"]:
+        say(f"skipped {line}")
 
 
 def _without_nan(value: Any) -> Any:
@@ -285,11 +289,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
