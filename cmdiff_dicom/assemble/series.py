@@ -28,6 +28,8 @@ STEP_TOLERANCE = 0.02
 GAP = 1.2
 """A step that is longer than the others by this factor is a gap."""
 SHEAR_TOLERANCE_DEG = 0.5
+CUT_SHORT = 1.05
+"""By this factor another byte stream of one image has to be longer for the first to count as cut short."""
 ENHANCED_FAULT = "Enhanced MR is stored, not read by this version"
 
 
@@ -105,6 +107,8 @@ def split_into_stacks(instances: Iterable[ReceivedInstance], min_slices: int) ->
 def without_duplicates(instances: Iterable[ReceivedInstance]) -> tuple[list[ReceivedInstance], tuple[str, ...]]:
     """One instance for each (series, SOP UID, place): the same bytes once; of other bytes for one slice the first received.
 
+    It stays the first when it comes again with a changed header, so that an archive that rewrites headers whenever it sends
+    starts no analysis; only one that lost its end on the way gives its place to a whole one.
     A SOP Instance UID that stands in two series, or at two places of one, keeps all its slices and is named.
     """
     ordered = sorted(instances, key=lambda i: (i.received_at, i.blob.sha256, i.series_uid))
@@ -117,14 +121,22 @@ def without_duplicates(instances: Iterable[ReceivedInstance]) -> tuple[list[Rece
         first = seen.setdefault(instance.sop_uid, instance)
         if first.blob.sha256 != instance.blob.sha256:
             altered.add(instance.sop_uid)
-        kept.setdefault((instance.series_uid, instance.sop_uid, instance.position_mm), instance)
+        place = (instance.series_uid, instance.sop_uid, instance.position_mm)
+        if place not in kept or _was_cut_short(kept[place], instance):
+            kept[place] = instance
     notes = []
     shared = sum(len(series) > 1 for series in series_of.values())
     if shared:
         notes.append(f"{shared} SOP Instance UID(s) stand in two series with different bytes; each series keeps its own slice")
     if again := len(altered) - shared:
-        notes.append(f"{again} SOP Instance UID(s) came again with other bytes; the first received serves")
+        notes.append(f"{again} SOP Instance UID(s) came again with other bytes; the first whole one serves")
     return list(kept.values()), tuple(notes)
+
+
+def _was_cut_short(first: ReceivedInstance, later: ReceivedInstance) -> bool:
+    """True where `first` is so much shorter than `later`, in the same transfer syntax, that a changed header is no reason."""
+    is_alike = first.transfer_syntax_uid == later.transfer_syntax_uid
+    return is_alike and first.blob.size_bytes * CUT_SHORT < later.blob.size_bytes
 
 
 def _stacks_of_series(series_uid: str, instances: list[ReceivedInstance], min_slices: int) -> list[Stack]:
@@ -180,7 +192,7 @@ def _alike(instances: list[ReceivedInstance]) -> list[tuple[tuple[object, ...], 
 
 
 def _is_parallel(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return bool(np.abs(np.subtract(one, other)).max() <= ORIENTATION_TOLERANCE)
+    return all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in zip(one, other, strict=True))
 
 
 def _class_of(value: Value, known: list[Value], is_same: Callable[[Value, Value], bool]) -> int:

@@ -199,6 +199,18 @@ def test_of_one_instance_with_two_byte_streams_the_first_serves_and_it_is_said()
     assert "came again with other bytes" in notes[0]
 
 
+@pytest.mark.parametrize("is_whole_first", [False, True])
+def test_of_one_instance_that_came_cut_short_and_whole_the_whole_one_serves(is_whole_first):
+    datasets, cut = series(), series()[4:5]
+    cut[0].PixelData = cut[0].PixelData[:200]
+    whole = datasets[4:5]
+    order = (datasets, cut) if is_whole_first else (datasets[:4], cut, datasets[5:], whole)
+    everything = received(*order)
+    stacks, notes = split_into_stacks(everything.instances, 8)
+    assert stacks[0].instances[4].blob == received(whole).instances[0].blob
+    assert "came again with other bytes" in notes[0]
+
+
 def test_one_sop_uid_in_two_series_costs_neither_a_slice():
     first, second = series(Sequence.T1N), series(Sequence.T2W)
     second[4].SOPInstanceUID = first[4].SOPInstanceUID
