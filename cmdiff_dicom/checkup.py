@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Level = Literal["OK", "WARN", "FAIL"]
 GIGABYTE = 1_000_000_000
+OUR_OWN = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Where we are found from this machine if we listen everywhere."""
 COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
 
@@ -83,7 +85,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 def _listener(settings: Settings) -> Iterator[Finding]:
     """Our own listener answers C-ECHO on its configured address, or its port is free for it."""
     listen = settings.listen
-    host = "127.0.0.1" if listen.host in ("", "0.0.0.0", "::") else listen.host  # noqa: S104  what "everywhere" is called
+    host = OUR_OWN.get(listen.host, listen.host)
     address = f"{listen.ae_title} at {listen.host}:{listen.port}"
     if _port_is_free(listen.host, listen.port):
         yield Finding("listener", "WARN", f"{address} does not run; the port is free", "start `cmdiff-dicom listen` or `run`")
@@ -208,7 +210,7 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
 
 
 def _port_is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -60,11 +60,14 @@ def show_one(settings: Settings, query: str, as_json: bool) -> int:
     histories = {study_uid: ledger.events(study_uid) for study_uid in dict.fromkeys(job.study_uid for job in jobs)}
     if as_json:
         found = [_with_deliveries(job, ledger) | {"history": [asdict(e) for e in histories[job.study_uid]]} for job in jobs]
-        print(json.dumps({"arriving": [asdict(study) for study in arriving], "jobs": found}, default=_plain, indent=2))
+        open_ = [asdict(study) | {"why": _why_it_waits(study, ledger, settings)} for study in arriving]
+        print(json.dumps({"arriving": open_, "jobs": found}, default=_plain, indent=2))
         return 0
     console = _console()
     if arriving:
         _print_arriving(arriving)
+    for study in arriving:
+        console.print(f"  {study.study_uid}: {_why_it_waits(study, ledger, settings)}", markup=False)
     for job in jobs:
         _print_job(console, job, ledger.deliveries(job.key))
     for study_uid, events in histories.items():
@@ -102,6 +105,20 @@ def _found(ledger: Ledger, query: str) -> tuple[Job, ...]:
 def _arriving(ledger: Ledger, query: str) -> tuple[StudyActivity, ...]:
     """The studies of this UID or accession number of which images have come that nobody has looked at yet."""
     return tuple(study for study in ledger.open_studies() if query in (study.study_uid, study.accession_number))
+
+
+def _why_it_waits(study: StudyActivity, ledger: Ledger, settings: Settings) -> str:
+    """What the dispatcher waits for: silence alone, or a needed sequence that is not there or has a fault."""
+    from cmdiff_dicom.assemble import choose_stacks
+
+    limits = settings.dispatch
+    choice = choose_stacks(ledger.instances(study.study_uid), limits.min_slices)
+    missing = ", ".join(sequence.value for sequence in choice.missing(limits.needed_sequences))
+    if not missing:
+        return f"waits until it was quiet for {limits.quiet_s:g} s"
+    faults = "; ".join(f"{stack.sequence.value}: {stack.fault}" for stack in choice.others if stack.sequence and stack.fault)
+    told = f"waits for {missing}, for {limits.give_up_s:g} s after the last image"
+    return f"{told} ({faults})" if faults else told
 
 
 def _print_arriving(studies: tuple[StudyActivity, ...]) -> None:

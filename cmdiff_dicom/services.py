@@ -288,7 +288,8 @@ def segment_worker(settings: Settings, ledger: Ledger, spool: Spool) -> tuple[Ca
     def segmenter() -> Any:
         from cmdiff_dicom.segment import load_segmenter
 
-        loading.touch()
+        with suppress(OSError):  # a full disk is no reason not to segment
+            loading.touch()
         try:
             loaded = load_segmenter(settings.segment.weights_path, settings.segment.device, settings.segment.threads)
         finally:

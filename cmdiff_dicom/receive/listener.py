@@ -165,7 +165,9 @@ class _Door:
 
 def _log_title_rejection(event: evt.Event) -> None:
     """The library has judged the AE titles: here a sender's administrator finds why nothing comes."""
-    log("receive.association", state="rejected: AE title", peer=str(event.assoc.requestor.address))
+    request = event.assoc.requestor.primitive
+    titles = f"{request.calling_ae_title} calls {request.called_ae_title}"
+    log("receive.association", state="rejected: AE title", peer=f"{event.assoc.requestor.address}, {titles}")
 
 
 def _forget_silent_connection(event: evt.Event) -> None:

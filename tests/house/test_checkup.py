@@ -93,6 +93,14 @@ def test_our_own_listener_may_be_asked_also_where_only_some_may_call(settings_wi
         assert found(settings, "last caller").level == "WARN"
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::1", "::"])
+def test_our_own_listener_is_found_on_whatever_address_it_has(settings_with, host):
+    settings = settings_with(listen={"host": host})
+    assert "the port is free" in found(settings, "listener").found
+    with services.listening(settings):
+        assert found(settings, "listener").level == "OK"
+
+
 def test_a_destination_that_is_asked_to_commit_may_call_and_report_also_where_only_some_may(settings_with, tmp_path):
     """The archive's own AE title may be none of those that send: reports of commitment would be turned away."""
     commits, does_not = ({"name": name, "ae_title": name, "host": "127.0.0.1", "commitment": name == "PACS"} for name in ("PACS", "OTHER"))

@@ -16,6 +16,7 @@ from cmdiff_dicom.cli import main
 from cmdiff_dicom.ledger import open_ledger
 from cmdiff_dicom.phantom.mri import StudyHeader, write_series
 from cmdiff_dicom.records import Blob, Label, ReceivedInstance, Sequence
+from tests.support.received import received
 from tests.support.small_node import FixedSegmenter, an_analysis, small_series
 from tests.support.small_weights import write_small_weights
 
@@ -252,6 +253,23 @@ def test_a_study_that_is_still_arriving_is_listed_too(capsys, settings_file, led
     for words in (["list"], ["show", "7.7.7"], ["show", "ACC9"]):
         status, out, _ = told(capsys, "jobs", *words, "--settings", settings_file)
         assert status == 0 and "7.7.7" in out and "ACC9" in out
+
+
+def test_a_study_that_is_still_arriving_says_what_it_waits_for(capsys, settings_file, ledger):
+    everything = received(*small_series(STUDY, [Sequence.T1N, Sequence.T1C, Sequence.T2F])).instances
+    gap = next(n for n, instance in enumerate(everything) if instance.series_uid == everything[-1].series_uid) + 4
+
+    def shown():
+        return told(capsys, "jobs", "show", STUDY.study_uid, "--settings", settings_file)[1]
+
+    for instance in everything[:gap] + everything[gap + 1 :]:
+        ledger.record_instance(instance)
+    assert "waits for T2, FLAIR, for 900 s after the last image (FLAIR: gap of 8.00 mm" in shown()
+    for instance in [everything[gap], *received(*small_series(STUDY, [Sequence.T2W])).instances]:
+        ledger.record_instance(instance)
+    assert f"{STUDY.study_uid}: waits until it was quiet for 60 s\n" in shown()
+    _, out, _ = told(capsys, "jobs", "show", STUDY.study_uid, "--settings", settings_file, "--json")
+    assert json.loads(out)["arriving"][0]["why"] == "waits until it was quiet for 60 s"
 
 
 @pytest.mark.parametrize("query", ["1.2.3", "ACC7", "key"])

@@ -93,9 +93,11 @@ def test_peers_of_any_pdu_length_are_answered(node, max_pdu):
         assert peer.store(mr_data_set()) == 0x0000
 
 
-def test_a_wrong_called_title_is_rejected_for_good(node):
+def test_a_wrong_called_title_is_rejected_for_good_and_the_log_says_which(node, capsys):
     with RawPeer(node.port) as peer:
-        assert peer.associate(called="WRONG") == (ASSOCIATE_RJ, REJECT_CALLED)
+        assert peer.associate(called="WRONG", calling="SCANNER") == (ASSOCIATE_RJ, REJECT_CALLED)
+    logged = []
+    assert eventually(lambda: logged.append(capsys.readouterr().err) or "SCANNER calls WRONG" in "".join(logged))
 
 
 @pytest.mark.parametrize(("title", "noted"), [("SCANNER\0\0", "SCANNER"), ("M\xdcLLER", "M??LLER"), ("A\\B\n", "A?B?")])
