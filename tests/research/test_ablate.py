@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from cmdiff_dicom.errors import SettingsFault
+from cmdiff_dicom.records import PreparedStudy, Sequence
 from cmdiff_dicom.research import ablate, replacement
+from cmdiff_dicom.research.answers import ask, averaged, brought_home
 from cmdiff_dicom.research.brats import read_study
-from cmdiff_dicom.research.studies import training_study
+from cmdiff_dicom.research.studies import brain_of, training_study
 from cmdiff_dicom.segment import Segmenter
 from cmdiff_dicom.segment.recipe import Recipe
+from cmdiff_dicom.segment.segmenter import box_around
 from cmdiff_dicom.segment.weights import build_network, save_weights
 
 SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4, precision="float32")
@@ -77,6 +80,21 @@ def test_the_bar_looks_at_the_lower_end_and_not_at_the_mean():
 def test_without_a_control_no_bar_is_told():
     report = judged(0.0, 0.0)
     assert "control_bar" not in report and not any("bar" in line for line in ablate.lines(report))
+
+
+def test_what_is_measured_is_what_is_served(tmp_path, write):
+    torch.manual_seed(0)
+    recipe = SMALL.but(filter="adaptive", temperatures=(1.6, 0.7, 2.0))
+    model = Segmenter(build_network(recipe), recipe, "0" * 64)
+    labelled = read_study("A_1", write(tmp_path, "A_1"))
+    study = training_study(labelled, recipe)
+    said = brought_home(ask(model.network, study, recipe, "cpu", False), study)
+    measured = ablate.served(averaged(said, study, recipe.direct_weight, recipe.samples), recipe) * study.brain
+    image, grid = np.stack([labelled.volumes[sequence].array for sequence in Sequence]), labelled.geometry
+    result = model.segment(PreparedStudy(image, np.ones(4, dtype=bool), brain_of(image), grid, grid))
+    inside = result.probability[(slice(None), *box_around(brain_of(image)))]
+    assert np.allclose(measured, inside, atol=0.01) and inside.std() > 0.02
+    assert not np.allclose(averaged(said, study, recipe.direct_weight, recipe.samples), inside, atol=0.01), "temperatures count"
 
 
 @pytest.fixture(scope="module")
