@@ -134,14 +134,14 @@ def _add_looking(commands: Commands) -> None:
     verbs = jobs.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = _add(verbs, "list", _jobs_list, "the newest jobs with their state and reason",
                    "cmdiff-dicom jobs list --limit 20\n  cmdiff-dicom jobs list ACC1234")  # fmt: skip
-    listing.add_argument("query", nargs="?", help="a Study Instance UID, an accession number, or the beginning of a job key")
+    listing.add_argument("query", nargs="?", help="a Study Instance UID, an accession number, or 8 digits or more of a job key")
     listing.add_argument("--limit", type=int, default=50, help="how many (default %(default)s)")
     show = _add(verbs, "show", _jobs_show, "one study: its jobs, deliveries and history",
                 "cmdiff-dicom jobs show ACC1234")  # fmt: skip
-    show.add_argument("query", help="a Study Instance UID, an accession number, or the beginning of a job key")
+    show.add_argument("query", help="a Study Instance UID, an accession number, or 8 digits or more of a job key")
     retry = _add(verbs, "retry", _jobs_retry, "a failed or refused job, or the failed deliveries of a result, once more",
                  "cmdiff-dicom jobs retry ACC1234")  # fmt: skip
-    retry.add_argument("query", help="a Study Instance UID, an accession number, or the beginning of a job key")
+    retry.add_argument("query", help="a Study Instance UID, an accession number, or 8 digits or more of a job key")
     for parser in (check, listing, show, retry):
         parser.add_argument("--json", action="store_true", help="for programs")
 

@@ -96,7 +96,7 @@ def _found(ledger: Ledger, query: str) -> tuple[Job, ...]:
     jobs = ledger.jobs(query)
     if not jobs:
         raise NothingFound(
-            f"no job of '{query}': wanted a Study Instance UID, an accession number or the beginning of a job key; "
+            f"no job of '{query}': wanted a Study Instance UID, an accession number or 8 digits or more of a job key; "
             "`cmdiff-dicom jobs list` shows them, and the studies that are still arriving"
         )
     return jobs

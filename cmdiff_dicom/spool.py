@@ -83,6 +83,7 @@ class Spool:
 
     def delete(self, sha256: str) -> None:
         """There is no blob of this digest."""
+        self._known_free = None  # whoever makes room wants to know when there is enough
         try:
             self.path(sha256).unlink(missing_ok=True)
         except OSError as error:

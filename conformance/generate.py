@@ -138,10 +138,11 @@ def _acceptance() -> str:
 
 
 def _rejections() -> str:
+    low = "the spool's disk is below its low-water mark; who proposes storage commitment alone is let in"
     rows = (
         ("1/1/3", "calling AE title not recognized", "not among the configured ones"),
         ("1/1/7", "called AE title not recognized", "not the configured one"),
-        (_triple(listener.TEMPORARY_CONGESTION), "temporary congestion", "the spool's disk is below its low-water mark"),
+        (_triple(listener.TEMPORARY_CONGESTION), "temporary congestion", low),
         (_triple(listener.LOCAL_LIMIT_EXCEEDED), "local limit exceeded", "too many associations at once"),
     )
     return table(("Result/source/reason", "Meaning", "Sent when"), rows)

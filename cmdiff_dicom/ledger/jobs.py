@@ -17,6 +17,8 @@ from cmdiff_dicom.ledger.history import record_event
 from cmdiff_dicom.ledger.schema import deliveries, instances, jobs, studies
 from cmdiff_dicom.ledger.states import DeliveryState, Job, JobEvent, JobState, sources, target
 
+KEY_DIGITS = 8
+"""So many digits of a job key at least name it."""
 WORKER_DIED = "the worker died"
 WORKER_STOPPED = "the worker was stopped"
 
@@ -210,10 +212,15 @@ class JobVerbs(Verbs):
 
     @reads
     def jobs(self, connection: Connection, query: str | None = None, limit: int = 100) -> tuple[Job, ...]:
-        """Jobs, the newest first: all, or those of a Study Instance UID, an accession number or the beginning of a key."""
+        """Jobs, the newest first: all, or those of a Study Instance UID, an accession number or the beginning of a key.
+
+        That has `KEY_DIGITS` at least: an accession number is shorter, and shall not mean a key that happens to begin so.
+        """
         found = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.revision.desc()).limit(limit)
         if query:
-            names = (jobs.c.study_uid == query, jobs.c.accession_number == query, jobs.c.key.startswith(query, autoescape=True))
+            names = [jobs.c.study_uid == query, jobs.c.accession_number == query]
+            if len(query) >= KEY_DIGITS:
+                names.append(jobs.c.key.startswith(query, autoescape=True))
             found = found.where(or_(*names))
         return tuple(_job_of(row) for row in connection.execute(found).mappings())
 

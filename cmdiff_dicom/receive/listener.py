@@ -1,7 +1,8 @@
 """The DICOM node that peers call: C-ECHO, C-STORE into the intake, storage commitment reports.
 
 An association is refused before anything is sent where it could not be served (PS3.8 Table 9-21): 1/1/3 and 1/1/7 for AE
-titles, 2/3/1 while the disk is low, 2/3/2 above the limit. Running associations are served to their end.
+titles, 2/3/1 while the disk is low, 2/3/2 above the limit. Running associations are served to their end, and who only
+reports on storage commitment brings nothing that needs room.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from cmdiff_dicom import __version__
 from cmdiff_dicom.logs import log, place
@@ -150,7 +151,7 @@ class _Door:
     def _rejection(self, association: Any) -> tuple[int, int, int] | None:
         """Why the association cannot be served now; AE titles are judged by the library."""
         try:
-            if not self._may_accept():
+            if not (_only_reports(association) or self._may_accept()):
                 return TEMPORARY_CONGESTION
         except Exception as error:
             log("receive.association", error=place(error))
@@ -161,6 +162,12 @@ class _Door:
                 return LOCAL_LIMIT_EXCEEDED
             association.has_place = True
         return None
+
+
+def _only_reports(association: Any) -> bool:
+    """True where the peer proposes storage commitment and nothing else: what it brings needs no room."""
+    proposed = association.requestor.primitive.presentation_context_definition_list
+    return {context.abstract_syntax for context in proposed} == {StorageCommitmentPushModel}
 
 
 def _log_title_rejection(event: evt.Event) -> None:

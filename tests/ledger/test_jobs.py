@@ -333,10 +333,17 @@ def test_jobs_are_found_by_study_accession_number_and_the_beginning_of_a_key(led
     ledger.settle("1.3", 1, OTHER_KEY, {}, "quiet")
     assert [job.key for job in ledger.jobs("1.2")] == [KEY]
     assert [job.key for job in ledger.jobs("B18")] == [OTHER_KEY]
-    assert [job.key for job in ledger.jobs(OTHER_KEY[:6])] == [OTHER_KEY]
-    assert ledger.jobs("%") == ()
+    assert [job.key for job in ledger.jobs(OTHER_KEY[:8])] == [OTHER_KEY]
+    assert ledger.jobs("%" * 8) == ()
     assert [job.key for job in ledger.jobs()] == [OTHER_KEY, KEY]
     assert len(ledger.jobs(limit=1)) == 1
+
+
+def test_an_accession_number_means_no_job_whose_key_begins_so(ledger):
+    settled(ledger, "4711" + "0" * 60, "1.2")
+    ledger.record_instance(instance(study="1.3", accession="4711"))
+    ledger.settle("1.3", 1, OTHER_KEY, {}, "quiet")
+    assert [job.key for job in ledger.jobs("4711")] == [OTHER_KEY]
 
 
 def test_waiting_jobs_come_in_the_order_in_which_they_were_settled(ledger):

@@ -177,6 +177,15 @@ def test_a_peer_may_report_storage_commitment_on_an_association_of_its_own(node)
     assert (event_type, information.TransactionUID) == (2, "1.2.77")
 
 
+def test_reports_are_taken_while_the_disk_is_low(node):
+    """Their senders try them once, and they bring nothing to store."""
+    node.may_accept.clear()
+    with reporting_peer(node.port) as peer:
+        assert peer.report(report_on("1.2.77")) == 0x0000
+    with RawPeer(node.port) as peer:
+        assert peer.associate([(COMMITMENT, (IMPLICIT,)), (MR, (EXPLICIT,))]) == (ASSOCIATE_RJ, CONGESTED)
+
+
 def test_the_role_that_a_reporting_peer_asks_for_is_granted(node):
     with RawPeer(node.port) as peer:
         _, body = peer.associate([(COMMITMENT, (IMPLICIT,))], roles=[(COMMITMENT, 0, 1)])

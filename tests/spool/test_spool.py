@@ -232,6 +232,17 @@ def test_a_spool_takes_again_once_there_is_room(tmp_path, monkeypatch):
     assert (spool.is_low(), spool.is_full()) == (False, False)
 
 
+def test_room_that_a_deletion_made_is_known_at_once(tmp_path, monkeypatch):
+    """Else a purge under pressure would take more studies than it has to."""
+    spool = Spool(tmp_path, low_water_bytes=1000, floor_bytes=100)
+    free = [50]
+    monkeypatch.setattr(os, "statvfs", lambda folder: os.statvfs_result([1, 1, 0, 0, free[0], 0, 0, 0, 0, 255]))
+    assert spool.is_low()
+    free[0] = 5000
+    spool.delete(DIGEST)
+    assert not spool.is_low()
+
+
 # --- after a power cut ------------------------------------------------------------------------------
 
 
