@@ -1,22 +1,21 @@
 """`cmdiff-dicom ablate`: what each part brings, on held-out studies, mostly without new training.
 
-Every row is the shipped way ("default") with one thing changed, compared with it study by study: a difference is default
-minus row, in Dice averaged over WT, TC and ET, with its paired 90 % bootstrap interval over studies.
+Every row is the shipped way ("default") with one thing changed; `comparison` says what the rows tell.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cmdiff_dicom.errors import SettingsFault
-from cmdiff_dicom.research import metrics
 from cmdiff_dicom.research.brats import find_studies
+from cmdiff_dicom.research.comparison import CONTROL, CONTROL_BAR, DEFAULT, DIRECT, compare, lines
 from cmdiff_dicom.research.console import Countdown, add_common_arguments, say, tell
 from cmdiff_dicom.research.split import names_of_parts
 
@@ -29,13 +28,6 @@ if TYPE_CHECKING:
 
 STEPS = (1, 2, 4, 8)
 SAMPLES = 4
-LEVEL = 0.9
-CONTROL_BAR = -0.01
-"""The full model may not be worse than the control by more: the interval's lower end has to lie above."""
-DEFAULT = "default"
-DIRECT = "w 1: direct head alone"
-ONE_STEP = "S 1"
-CONTROL = "control, trained without diffusion"
 
 EXPLAINED = f"""
 What is asked. The model has an encoder with a direct head, which answers by itself, and a denoiser, which answers in S steps
@@ -63,7 +55,7 @@ met where the lower end of the interval lies above {CONTROL_BAR}.
 
 "x_t replaced" is a diagnosis of one denoiser call, no verdict: what becomes of it when something else stands for x_t.
 
-Examples:
+Example:
   cmdiff-dicom ablate --data FOLDER --control CONTROL/weights.safetensors --json ablation.json
   cmdiff-dicom ablate --data FOLDER --weights RUN/weights.safetensors --parts tune --no-diagnostics
 """
@@ -94,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     control = load_segmenter(arguments.control, arguments.device, threads) if arguments.control else None
     wanted = names_of_parts(model.recipe.split, arguments.parts)
     found = measure(model, control, arguments.data, wanted, not arguments.no_diagnostics)
-    report = {"parts": arguments.parts, "default": describe(model.recipe), "studies": found.names, **found.report()}
+    report = {"parts": arguments.parts, "default": describe(model.recipe), **found.report()}
     for line in lines(report):
         say(line)
     if arguments.json:
@@ -107,28 +99,20 @@ def describe(recipe: Recipe) -> str:
     return f"S {recipe.steps}, E {recipe.samples}, w {recipe.direct_weight}, filter {recipe.filter}"
 
 
-# --- measuring --------------------------------------------------------------------------------
-
-
+@dataclass
 class Found:
     """What was measured so far, study by study."""
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.rows: dict[str, list[Scores]] = {}
-        self.dispersions: list[float] = []
-        self.answers: list[Answers] = []
-
-    def add(self, row: str, scores: Scores) -> None:
-        """One study's Dice in one row."""
-        self.rows.setdefault(row, []).append(scores)
+    names: list[str] = field(default_factory=list)
+    rows: dict[str, list[Scores]] = field(default_factory=dict)
+    dispersions: list[float] = field(default_factory=list)
+    answers: list[Answers] = field(default_factory=list)
 
     def report(self) -> dict[str, Any]:
-        """Everything that is printed."""
+        """Everything that is printed, and every study's Dice."""
         from cmdiff_dicom.research import replacement
 
-        report = compare(self.rows)
-        report["dice_by_study"] = {row: list(values) for row, values in self.rows.items()}
+        report = {"studies": self.names, **compare(self.rows), "dice_by_study": self.rows}
         report["error of one sample over error of their mean"] = float(np.mean(self.dispersions))
         if self.answers:
             report["x_t replaced"] = {
@@ -140,35 +124,32 @@ class Found:
 
 def measure(model: Segmenter, control: Segmenter | None, folder: Path, wanted: set[str] | None, diagnostics: bool) -> Found:
     """Every row of every study, one study in memory at a time."""
-    from cmdiff_dicom.research.answers import ask, averaged, brought_home, rules_of, scores
     from cmdiff_dicom.research.replacement import replaced
     from cmdiff_dicom.research.studies import training_study, usable_studies
 
     found, guess = Found(), None
     listed = set(find_studies(folder))
     countdown = Countdown(len(listed if wanted is None else listed & wanted))
+    other_filter = model.recipe.but(filter="none" if model.recipe.filter != "none" else "adaptive")
     for labelled in usable_studies(folder, tell, wanted):
         study = training_study(labelled, model.recipe)
-        found.names.append(study.name)
-        for row, value in variants(model, study, found.dispersions):
-            found.add(row, value)
-        other = model.recipe.but(filter="none" if model.recipe.filter != "none" else "adaptive")
-        for row, value in filtered(model, training_study(labelled, other), other):
-            found.add(row, value)
+        rows, dispersion = variants(model, study)
+        rows[f"filter {other_filter.filter}"] = as_served(model, training_study(labelled, other_filter), other_filter)
         if control:
-            theirs = training_study(labelled, control.recipe)
-            said = brought_home(ask(control.network, theirs, control.recipe, control.device, control.half), theirs)
-            field = averaged(said, theirs, control.recipe.direct_weight, control.recipe.samples)
-            found.add(CONTROL, scores(served(field, control.recipe), theirs.labels, rules_of(control.recipe)))
+            rows[CONTROL] = as_served(control, training_study(labelled, control.recipe), control.recipe)
         if diagnostics:
             answers, guess = replaced(model, study, guess)
             found.answers.append(answers)
-        tell(f"{study.name}: default {np.mean(found.rows[DEFAULT][-1]):.4f}; {countdown.next()}")
+        found.names.append(study.name)
+        found.dispersions.append(dispersion)
+        for row, dice in rows.items():
+            found.rows.setdefault(row, []).append(dice)
+        tell(f"{countdown.next()}  {study.name}: default {np.mean(rows[DEFAULT]):.4f}")
     return found
 
 
-def variants(model: Segmenter, study: TrainingStudy, dispersions: list[float]) -> Iterator[tuple[str, Scores]]:
-    """Rows of one study, by steps, samples, averaging and rules; and by the way how far its samples differ."""
+def variants(model: Segmenter, study: TrainingStudy) -> tuple[dict[str, Scores], float]:
+    """Rows of one study by steps, samples, averaging and rules; and how far its samples differ (`uncertainty.dispersion`)."""
     from cmdiff_dicom.research.answers import ask, averaged, brought_home, rules_of, scores
     from cmdiff_dicom.restore import LabelRules
 
@@ -182,38 +163,40 @@ def variants(model: Segmenter, study: TrainingStudy, dispersions: list[float]) -
         return scores(served(averaged(said, study, weight, samples), recipe), study.labels, with_rules)
 
     said = asked(samples=max(SAMPLES, e))
-    yield DEFAULT, scored(said, w, e)
-    yield "without rules for parts", scored(said, w, e, LabelRules(recipe.threshold))
-    yield DIRECT, scored(said, 1.0, e)
-    yield "w 0.5", scored(said, 0.5, e)
-    yield "w 0: samples alone", scored(said, 0.0, e)
+    rows = {
+        DEFAULT: scored(said, w, e),
+        "without rules for parts": scored(said, w, e, LabelRules(recipe.threshold)),
+        DIRECT: scored(said, 1.0, e),
+        "w 0.5": scored(said, 0.5, e),
+        "w 0: samples alone": scored(said, 0.0, e),
+    }
     for samples in (1, SAMPLES):
-        yield f"E {samples}", scored(said, w, samples)
-        yield f"E {samples}, samples alone", scored(said, 0.0, samples)
-    dispersions.append(_dispersion(said, study))
+        rows[f"E {samples}"] = scored(said, w, samples)
+        rows[f"E {samples}, samples alone"] = scored(said, 0.0, samples)
     for steps in STEPS:
         walked = said if steps == recipe.steps else asked(steps=steps)
-        yield f"S {steps}", scored(walked, w, e)
-        yield f"S {steps}, samples alone", scored(walked, 0.0, e)
-    yield "S 2, noise drawn anew at each step", scored(asked(steps=2, sampler="renoise"), w, e)
+        rows[f"S {steps}"] = scored(walked, w, e)
+        rows[f"S {steps}, samples alone"] = scored(walked, 0.0, e)
+    rows["S 2, noise drawn anew at each step"] = scored(asked(steps=2, sampler="renoise"), w, e)
+    return rows, _dispersion(said, study)
 
 
-def filtered(model: Segmenter, study: TrainingStudy, recipe: Recipe) -> Iterator[tuple[str, Scores]]:
-    """The row of the study filtered the other way."""
+def as_served(model: Segmenter, study: TrainingStudy, recipe: Recipe) -> Scores:
+    """Dice of a model that is used as a recipe says; the study is standardised for that recipe."""
     from cmdiff_dicom.research.answers import ask, averaged, brought_home, rules_of, scores
 
     said = brought_home(ask(model.network, study, recipe, model.device, model.half), study)
-    field = averaged(said, study, recipe.direct_weight, recipe.samples)
-    yield f"filter {recipe.filter}", scores(served(field, recipe), study.labels, rules_of(recipe))
+    probability = served(averaged(said, study, recipe.direct_weight, recipe.samples), recipe)
+    return scores(probability, study.labels, rules_of(recipe))
 
 
-def served(field: Probability, recipe: Recipe) -> Probability:
+def served(probability: Probability, recipe: Recipe) -> Probability:
     """Probabilities as they are served: the rules for doubtful parts look at calibrated ones. Shapes: (3, k, j, i)."""
     import torch
 
     from cmdiff_dicom.segment.segmenter import calibrate
 
-    return calibrate(torch.from_numpy(field), recipe.temperatures).numpy()
+    return calibrate(torch.from_numpy(probability), recipe.temperatures).numpy()
 
 
 def _dispersion(prediction: Prediction, study: TrainingStudy) -> float:
@@ -224,71 +207,3 @@ def _dispersion(prediction: Prediction, study: TrainingStudy) -> float:
 
     assert prediction.sampled is not None
     return dispersion(prediction.sampled, torch.from_numpy(regions_from_labels(study.labels)).float())
-
-
-# --- judging ----------------------------------------------------------------------------------
-
-
-def compare(rows: Mapping[str, Iterable[Scores]]) -> dict[str, Any]:
-    """Means, each row's paired difference from the default, the verdict on diffusion, and the bar against the control."""
-    listed = {name: np.array(list(values)) for name, values in rows.items()}
-    table: dict[str, Any] = {}
-    for name, values in listed.items():
-        difference = listed[DEFAULT].mean(axis=1) - values.mean(axis=1)
-        table[name] = {
-            "dice": dict(zip(("WT", "TC", "ET"), values.mean(axis=0).tolist(), strict=True)),
-            "mean": float(values.mean()),
-            "default_minus_this": {
-                "mean": float(difference.mean()),
-                "interval_90": metrics.bootstrap(difference.tolist(), level=LEVEL),
-            },
-        }
-    asked = {"samples": DIRECT, "steps": ONE_STEP}
-    intervals = {question: table[row]["default_minus_this"]["interval_90"] for question, row in asked.items()}
-    report: dict[str, Any] = {
-        "rows": table,
-        "verdict": metrics.verdict(*intervals.values()),
-        "verdict_by_question": {question: metrics.verdict(interval) for question, interval in intervals.items()},
-    }
-    if CONTROL in table:
-        difference = table[CONTROL]["default_minus_this"]
-        report["control_bar"] = {"above": CONTROL_BAR, "met": difference["interval_90"][0] > CONTROL_BAR, **difference}
-    return report
-
-
-def lines(report: Mapping[str, Any]) -> list[str]:
-    """The report as text."""
-    rows = report["rows"]
-    text = [
-        f"{len(report['studies'])} studies ({report['parts']}); default: {report['default']}",
-        "Dice WT / TC / ET; then default minus row in mean Dice, 90 % paired interval: above 0 the default is better",
-        *(_row(name, row) for name, row in rows.items()),
-        "",
-        f"diffusion is {report['verdict']} (USEFUL: both above 0; ORNAMENTAL: both within +-0.005; else UNDECIDED)",
-    ]
-    words = {"samples": ("default minus direct head alone", DIRECT), "steps": ("default minus S 1, all else equal", ONE_STEP)}
-    for question, (said, row) in words.items():
-        text.append(f"  {said}: {_difference(rows[row])}: {report['verdict_by_question'][question]}")
-    if "control_bar" in report:
-        bar = report["control_bar"]
-        text += [
-            f"full model minus control, mean of WT, TC, ET: {_difference(rows[CONTROL])} (above 0 the full model is better)",
-            f"  lower end above {bar['above']}: bar {'met' if bar['met'] else 'MISSED'}"
-            + ("" if report["parts"] == "tune,test" else "; the bar is meant for tune,test"),
-        ]
-    ratio = report["error of one sample over error of their mean"]
-    text.append(f"error of one sample over error of their mean: {ratio:.3f} (1: the samples do not differ)")
-    for kind, values in report.get("x_t replaced", {}).items():
-        cells = "  ".join(f"{level} {answer['dice']:.3f} ({answer['change']:.3f})" for level, answer in values.items())
-        text.append(f"x_t replaced by {kind:18s} at t/T, Dice (change of p at the edge): {cells}")
-    return text
-
-
-def _row(name: str, row: Mapping[str, Any]) -> str:
-    dice = " / ".join(f"{value:.3f}" for value in row["dice"].values())
-    return f"{name:36s} {dice}   {_difference(row)}"
-
-
-def _difference(row: Mapping[str, Any]) -> str:
-    low, high = row["default_minus_this"]["interval_90"]
-    return f"{row['default_minus_this']['mean']:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -9,7 +9,7 @@ import torch
 
 from cmdiff_dicom.errors import SettingsFault
 from cmdiff_dicom.records import PreparedStudy, Sequence
-from cmdiff_dicom.research import ablate, replacement
+from cmdiff_dicom.research import ablate, comparison, replacement
 from cmdiff_dicom.research.answers import ask, averaged, brought_home
 from cmdiff_dicom.research.brats import read_study
 from cmdiff_dicom.research.studies import brain_of, training_study
@@ -24,24 +24,24 @@ BASE = np.array([[0.9, 0.8, 0.7], [0.8, 0.7, 0.6], [0.7, 0.8, 0.6]])
 
 def judged(direct, one_step, control=None):
     """The report where the default is better than the rows by so much in every study."""
-    rows = {ablate.DEFAULT: 0.0, ablate.DIRECT: direct, ablate.ONE_STEP: one_step}
+    rows = {comparison.DEFAULT: 0.0, comparison.DIRECT: direct, comparison.ONE_STEP: one_step}
     if control is not None:
-        rows[ablate.CONTROL] = control
+        rows[comparison.CONTROL] = control
     table = {name: [tuple(row) for row in BASE - difference] for name, difference in rows.items()}
     return {
         "parts": "tune,test",
         "default": "S 2",
         "studies": ["a", "b", "c"],
         "error of one sample over error of their mean": 1.0,
-        **ablate.compare(table),
+        **comparison.compare(table),
     }
 
 
 def test_above_0_means_that_the_default_is_better():
     report = judged(direct=0.01, one_step=-0.02)
-    assert report["rows"][ablate.DIRECT]["default_minus_this"]["mean"] == pytest.approx(0.01)
-    assert report["rows"][ablate.ONE_STEP]["default_minus_this"]["mean"] == pytest.approx(-0.02)
-    assert any("above 0 the default is better" in line for line in ablate.lines(report))
+    assert report["rows"][comparison.DIRECT]["default_minus_this"]["mean"] == pytest.approx(0.01)
+    assert report["rows"][comparison.ONE_STEP]["default_minus_this"]["mean"] == pytest.approx(-0.02)
+    assert any("above 0 the default is better" in line for line in comparison.lines(report))
 
 
 @pytest.mark.parametrize(
@@ -60,26 +60,26 @@ def test_above_0_means_that_the_default_is_better():
 def test_the_verdict_asks_samples_and_steps(direct, one_step, verdict):
     report = judged(direct, one_step)
     assert report["verdict"] == verdict
-    assert any(line.startswith(f"diffusion is {verdict}") for line in ablate.lines(report))
+    assert any(line.startswith(f"diffusion is {verdict}") for line in comparison.lines(report))
 
 
 @pytest.mark.parametrize(("difference", "met"), ((0.02, True), (0.0, True), (-0.009, True), (-0.011, False), (-0.1, False)))
 def test_the_bar_against_the_control_is_told_as_met_or_missed(difference, met):
     report = judged(0.0, 0.0, difference)
     assert report["control_bar"]["met"] is met
-    line = next(line for line in ablate.lines(report) if "bar" in line)
+    line = next(line for line in comparison.lines(report) if "bar" in line)
     assert ("bar met" in line, "bar MISSED" in line) == (met, not met)
 
 
 def test_the_bar_looks_at_the_lower_end_and_not_at_the_mean():
-    rows = {ablate.DEFAULT: BASE, ablate.DIRECT: BASE, ablate.ONE_STEP: BASE, ablate.CONTROL: BASE - [[0.1], [0.1], [-0.1]]}
-    report = ablate.compare({name: [tuple(row) for row in values] for name, values in rows.items()})
+    rows = {comparison.DEFAULT: BASE, comparison.DIRECT: BASE, comparison.ONE_STEP: BASE, comparison.CONTROL: BASE - [[0.1], [0.1], [-0.1]]}
+    report = comparison.compare({name: [tuple(row) for row in values] for name, values in rows.items()})
     assert report["control_bar"]["mean"] > 0 and not report["control_bar"]["met"]
 
 
 def test_without_a_control_no_bar_is_told():
     report = judged(0.0, 0.0)
-    assert "control_bar" not in report and not any("bar" in line for line in ablate.lines(report))
+    assert "control_bar" not in report and not any("bar" in line for line in comparison.lines(report))
 
 
 def test_what_is_measured_is_what_is_served(tmp_path, write):
@@ -124,7 +124,7 @@ def test_one_run_in_small_measures_every_row_of_every_study_asked_for(in_small, 
     assert called(in_small, "--control", str(control), "--json", str(file)) == 0
     report = json.loads(file.read_text())
     assert report["studies"] == ["BraTS2021_00001", "BraTS2021_00002"]
-    wanted = {ablate.DEFAULT, ablate.DIRECT, ablate.CONTROL, "w 0: samples alone", "filter adaptive"}
+    wanted = {comparison.DEFAULT, comparison.DIRECT, comparison.CONTROL, "w 0: samples alone", "filter adaptive"}
     wanted |= {"S 1", "S 2", "S 4", "S 8", "E 1", "E 4", "without rules for parts"}
     assert wanted <= set(report["rows"])
     assert report["rows"]["S 2"]["default_minus_this"]["interval_90"] == [0, 0], "S 2 is the default"
