@@ -106,7 +106,7 @@ def _listener(settings: Settings) -> Iterator[Finding]:
 def _last_association(settings: Settings) -> Iterator[Finding]:
     from cmdiff_dicom.ledger import open_ledger
 
-    last = open_ledger(settings.ledger_url).last_association() if _ledger_is_there(settings) else None
+    last = open_ledger(settings.ledger_url).last_association() if settings.has_ledger else None
     if last is None:
         advice = f"let the PACS send a C-ECHO to {settings.listen.ae_title}; a firewall between may be closed"
         yield Finding("last caller", "WARN", "nobody ever called", advice)
@@ -140,7 +140,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding("ledger", "FAIL", f"SQLite on a network file system ({kind})", advice)
     elif not settings.ledger.url and not _is_writable(settings.state):
         yield Finding("ledger", "FAIL", f"{settings.state} is not writable", "give it to the user that runs this, or set state")
-    elif not _ledger_is_there(settings):
+    elif not settings.has_ledger:
         yield Finding("ledger", "OK", "none yet; the first start makes it")
     else:
         yield Finding("ledger", "OK", open_ledger(settings.ledger_url).check())
@@ -231,10 +231,6 @@ def _is_writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _ledger_is_there(settings: Settings) -> bool:
-    return bool(settings.ledger.url) or Path(settings.ledger_url.removeprefix("sqlite:///")).is_file()
 
 
 def _destination(settings: Settings, peer: DestinationSettings) -> Destination:

@@ -35,7 +35,7 @@ class NothingFound(Broken):
 
 def show_list(settings: Settings, query: str | None, limit: int, as_json: bool) -> int:
     """The newest jobs, and above them the studies that are still arriving."""
-    ledger = open_ledger(settings.ledger_url)
+    ledger = _ledger_of(settings)
     jobs = ledger.jobs(query, limit)
     arriving = () if query else ledger.open_studies()
     if as_json:
@@ -54,7 +54,7 @@ def show_list(settings: Settings, query: str | None, limit: int, as_json: bool) 
 
 def show_one(settings: Settings, query: str, as_json: bool) -> int:
     """Everything about one study: its revisions with reason and evidence, their deliveries, its history."""
-    ledger = open_ledger(settings.ledger_url)
+    ledger = _ledger_of(settings)
     arriving = _arriving(ledger, query)
     jobs = ledger.jobs(query) if arriving else _found(ledger, query)
     histories = {study_uid: ledger.events(study_uid) for study_uid in dict.fromkeys(job.study_uid for job in jobs)}
@@ -80,7 +80,7 @@ def show_one(settings: Settings, query: str, as_json: bool) -> int:
 
 def retry(settings: Settings, query: str, as_json: bool) -> int:
     """The newest job of each study that was asked for waits again; 1 where there is nothing to retry."""
-    ledger = open_ledger(settings.ledger_url)
+    ledger = _ledger_of(settings)
     newest = {job.study_uid: job for job in sorted(_found(ledger, query), key=lambda job: job.revision)}
     retried = {job.key: ledger.retry(job.key) for job in newest.values()}
     if as_json:
@@ -90,6 +90,16 @@ def retry(settings: Settings, query: str, as_json: bool) -> int:
         nothing = f"is {job.state.value}: nothing of it has failed or was refused, so nothing to retry."
         print(job.key[:KEY_DIGITS], "waits again; a worker takes it within seconds." if retried[job.key] else nothing)
     return 0 if any(retried.values()) else 1
+
+
+def _ledger_of(settings: Settings) -> Ledger:
+    """The ledger, where there is one. Who only looks makes none: it would be his, and the service could not write it."""
+    if not settings.has_ledger:
+        raise NothingFound(
+            f"no ledger in {settings.state}: the first `cmdiff-dicom run` or `listen` makes it. "
+            "If one runs already, name its settings file with --settings or CMDIFF_SETTINGS"
+        )
+    return open_ledger(settings.ledger_url)
 
 
 def _found(ledger: Ledger, query: str) -> tuple[Job, ...]:

@@ -165,7 +165,16 @@ class Settings(Slice):
 
     @property
     def ledger_url(self) -> str:
-        return self.ledger.url or f"sqlite:///{self.state.absolute() / 'ledger.sqlite'}"
+        return self.ledger.url or f"sqlite:///{self._ledger_file}"
+
+    @property
+    def has_ledger(self) -> bool:
+        """False where the ledger is a file of ours that no process has made yet."""
+        return bool(self.ledger.url) or self._ledger_file.is_file()
+
+    @property
+    def _ledger_file(self) -> Path:
+        return self.state.absolute() / "ledger.sqlite"
 
 
 def checked_ae_title(title: str) -> str:

@@ -236,6 +236,13 @@ def test_without_a_study_the_list_says_so(capsys, settings_file, ledger):
     assert told(capsys, "jobs", "list", "--settings", settings_file)[:2] == (0, "No study has arrived yet.\n")
 
 
+def test_who_only_looks_makes_no_ledger_and_is_told_whose_settings_to_name(capsys, settings_file, tmp_path):
+    for words in (["list"], ["show", "ACC7"], ["retry", "ACC7"]):
+        status, _, err = told(capsys, "jobs", *words, "--settings", settings_file)
+        assert (status, f"no ledger in {tmp_path / 'state'}" in err, "--settings" in err) == (1, True, True)
+    assert not (tmp_path / "state").exists()
+
+
 def test_the_list_shows_study_accession_number_state_and_reason(capsys, settings_file, ledger):
     a_job(ledger)
     a_job(ledger, "4.5.6", "ACC8", refusal="NoUsableSequence: neither FLAIR nor T2")
