@@ -51,6 +51,7 @@ class JobVerbs(Verbs):
         if key in older:
             if key == older[-1]:  # sent again as a whole after a purge
                 connection.execute(update(studies).where(studies.c.study_uid == study_uid).values(is_forgotten=False))
+            record_event(connection, study_uid, "more images", "they change nothing of what is analysed", key)
             return None
         if refusal and older and study["is_forgotten"]:
             record_event(

@@ -7,6 +7,8 @@ from io import BytesIO
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import AE, evt
 
 from cmdiff_dicom.deliver import make_destination, read_report
 from cmdiff_dicom.deliver.cstore import Outcome, outcome
@@ -61,6 +63,20 @@ def test_a_stored_object_is_the_one_that_was_sent(pacs_with, seg):
     stored = dcmread(pacs.stored_segmentation())
     assert stored == dcmread(BytesIO(seg.part10))
     assert stored.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+
+
+def test_a_pacs_that_takes_implicit_vr_alone_gets_the_same_pixels(seg):
+    stored = []
+    ae = AE("DEMOPACS")
+    ae.add_supported_context(SEG, ImplicitVRLittleEndian)
+    handlers = [(evt.EVT_C_STORE, lambda event: stored.append(event.dataset) or 0x0000)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        assert destination_at(server.server_address[1]).send(seg.part10).dimse_status == 0x0000
+    finally:
+        server.shutdown()
+    sent = dcmread(BytesIO(seg.part10))
+    assert (stored[0].PixelData, stored[0].keys()) == (sent.PixelData, sent.keys())
 
 
 @pytest.mark.parametrize(

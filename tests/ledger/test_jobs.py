@@ -44,6 +44,7 @@ def test_images_that_leave_the_key_as_it_is_make_no_revision_but_are_looked_at(l
     assert settled(ledger, number=2) is None
     assert ledger.open_studies() == ()
     assert len(ledger.jobs()) == 1
+    assert [event.what for event in ledger.events(STUDY)] == ["settled", "more images"]
 
 
 def test_a_new_key_supersedes_the_job_that_waits(ledger):
