@@ -135,7 +135,7 @@ def _add_looking(commands: Commands) -> None:
     listing = _add(verbs, "list", _jobs_list, "the newest jobs with their state and reason",
                    "cmdiff-dicom jobs list --limit 20\n  cmdiff-dicom jobs list ACC1234")  # fmt: skip
     listing.add_argument("query", nargs="?", help="a Study Instance UID, an accession number, or 8 digits or more of a job key")
-    listing.add_argument("--limit", type=int, default=50, help="how many (default %(default)s)")
+    listing.add_argument("--limit", type=_count, default=50, help="how many (default %(default)s)")
     show = _add(verbs, "show", _jobs_show, "one study: its jobs, deliveries and history",
                 "cmdiff-dicom jobs show ACC1234")  # fmt: skip
     show.add_argument("query", help="a Study Instance UID, an accession number, or 8 digits or more of a job key")
@@ -249,6 +249,12 @@ def _words(text: str, example: str) -> dict[str, Any]:
         "epilog": f"Example:\n  {example}",
         "formatter_class": argparse.RawDescriptionHelpFormatter,
     }
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("1 or more is wanted")
+    return int(text)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

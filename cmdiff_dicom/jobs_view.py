@@ -132,6 +132,7 @@ def _why_it_waits(study: StudyActivity, ledger: Ledger, settings: Settings) -> s
 
 
 def _print_arriving(studies: tuple[StudyActivity, ...]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="Arriving, or waiting to be quiet", title_justify="left")
@@ -139,7 +140,7 @@ def _print_arriving(studies: tuple[StudyActivity, ...]) -> None:
         table.add_column(heading, overflow="fold")
     for study in studies:
         came = (_when(study.first_arrival), _when(study.last_arrival))
-        table.add_row(study.accession_number, study.study_uid, str(study.arrivals), *came)
+        table.add_row(escape(study.accession_number), escape(study.study_uid), str(study.arrivals), *came)
     _console().print(table)
 
 

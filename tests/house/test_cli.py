@@ -71,7 +71,7 @@ def test_the_first_help_names_every_command_and_the_exit_codes(capsys):
     assert "3 not analysed, 4 no tumour found" in out
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], [], ["segment"], ["jobs"], ["jobs", "show"], ["worker", "--nonsense"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], [], ["segment"], ["jobs"], ["jobs", "show"], ["worker", "--nonsense"], ["jobs", "list", "--limit", "0"]])
 def test_a_wrong_command_line_is_2_and_shows_the_usage(capsys, arguments):
     status, _, err = told(capsys, *arguments)
     assert status == 2
@@ -326,4 +326,6 @@ def test_a_result_that_nobody_committed_to_is_told_apart_from_one_that_nobody_as
 
 def test_names_with_brackets_are_shown_as_they_are(capsys, settings_file, ledger):
     a_job(ledger, accession_number="[red]A[/red]")
+    ledger.record_instance(ReceivedInstance("4.5.6", "1", "1", "1.2", "1.2", Blob("0" * 64, 1), datetime.now(UTC), accession_number="[b]B[/b]"))
     assert "[red]A[/red]" in told(capsys, "jobs", "show", "1.2.3", "--settings", settings_file)[1]
+    assert "[b]B[/b]" in told(capsys, "jobs", "list", "--settings", settings_file)[1]
