@@ -54,8 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains, or goes on training, and leaves `weights.safetensors`, `curves.csv` and `curves.png` in the output folder."""
     import torch
 
+    from cmdiff_dicom.research.memory import keep_freed_memory
     from cmdiff_dicom.research.training import Training
 
+    keep_freed_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = arguments.device if arguments.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
