@@ -25,6 +25,12 @@ VERBS = ("list", "show", "retry")
 STUDY = StudyHeader.of_seed(5)
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """Whatever the terminal that the tests run in, no sentence is wrapped."""
+    monkeypatch.setenv("COLUMNS", "250")
+
+
 def told(capsys, *arguments):
     """(exit status, stdout, stderr) of one command."""
     try:
