@@ -22,8 +22,10 @@ STRIPPED_ML = (700.0, 2000.0)
 """Plausible volumes of a brain cut out elsewhere, which some tools cut closer."""
 STRIPPED_ZEROS = 0.30
 """Share of exact zeros above which a volume may be skull-stripped. Many heads have more: the volume decides."""
-RINGING = 0.03
-"""Share of a stripped volume's brightness up to which a spline may have rung around the brain."""
+FAINT = 0.03
+"""Share of a stripped volume's brightness (its 99th percentile) up to which a voxel may be the ringing of a spline. Of a brain's
+own voxels next to none are as dark: at most 1.5 % in 36 real volumes of all four contrasts, under .3 % in most; a turn with a cubic
+spline adds 4 to 10 %."""
 ONE_PIECE = 0.99
 """Share of a stripped brain's voxels that hang together."""
 LARGE_PIECE = 0.10
@@ -40,18 +42,15 @@ SURFACE_REACH_MM = 6
 def stripped_brain(volume: Volume) -> Mask | None:
     """What is left of a head whose all but the brain was set to 0 before; None where it was not.
 
-    A stripped volume that was resampled with a spline rings faintly around the brain: what is faint then counts as 0 too.
+    What is faint counts as 0 too: a stripped volume that was resampled with a spline rings around the brain.
     Shapes: bool (k, j, i).
     """
-    if np.count_nonzero(volume.array) > (1 - STRIPPED_ZEROS) * volume.array.size:
-        return None
     brightness = np.abs(volume.array)
-    bright = float(np.percentile(brightness[brightness > 0], 99)) if brightness.any() else 0.0
-    for level in (0.0, RINGING * bright):
-        left = brightness > level
-        if _is_one_brain(left[_every_2_mm(volume)], volume):
-            return left
-    return None
+    shown = brightness[brightness > 0]
+    if not 0 < shown.size <= (1 - STRIPPED_ZEROS) * brightness.size:
+        return None
+    left = brightness > FAINT * np.percentile(shown, 99)
+    return left if _is_one_brain(left[_every_2_mm(volume)], volume) else None
 
 
 def _is_one_brain(coarse: Mask, volume: Volume) -> bool:

@@ -9,7 +9,7 @@ from cmdiff_dicom.prepare.brain import find_brain, finish_mask, stripped_brain
 from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.synthesis import make_head, render
 from tests.prepare.test_grid import reordered
-from tests.support.nifti_dicom import read_nifti, turned
+from tests.support.nifti_dicom import brats_files, read_nifti, turned
 
 
 def dice(a, b) -> float:
@@ -193,6 +193,16 @@ def test_noise_has_no_brain():
     values = np.random.default_rng(0).rayleigh(40, (80, 90, 90)).astype(np.float32)
     mask, reason = find_brain(Volume(values, Geometry(values.shape, np.diag([2.0, 2.0, 2.0, 1.0]))))
     assert mask is None, reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["BraTS-GLI-00012-000", "BraTS2021_01484", "Brats18_CBICA_ALU_1"])
+def test_next_to_nothing_of_a_real_stripped_brain_counts_as_faint(real_data, name):
+    for path in brats_files(real_data / "brats" / name).values():
+        volume = read_nifti(path)
+        left = stripped_brain(volume)
+        assert left is not None
+        assert left.sum() > 0.98 * np.count_nonzero(volume.array)
 
 
 REAL = [
