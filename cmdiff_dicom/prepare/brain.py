@@ -23,9 +23,8 @@ STRIPPED_ML = (700.0, 2000.0)
 STRIPPED_ZEROS = 0.30
 """Share of exact zeros above which a volume may be skull-stripped. Many heads have more: the volume decides."""
 FAINT = 0.03
-"""Share of a stripped volume's brightness (its 99th percentile) up to which a voxel may be the ringing of a spline. Of a brain's
-own voxels next to none are as dark: at most 1.5 % in 36 real volumes of all four contrasts, under .3 % in most; a turn with a cubic
-spline adds 4 to 10 %."""
+"""Share of a stripped volume's brightness (its 99th percentile) up to which a voxel may be the ringing of a spline: a brain's
+own voxels are hardly ever as dark."""
 ONE_PIECE = 0.99
 """Share of a stripped brain's voxels that hang together."""
 LARGE_PIECE = 0.10
