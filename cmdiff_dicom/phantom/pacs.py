@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import cycle
@@ -178,7 +179,7 @@ class DemoPacs:
             if not sop_uid.is_valid:  # it names a file
                 return CANNOT_UNDERSTAND
             path = self.folder / f"{sop_uid}.dcm"
-            aside = path.with_suffix(".part")
+            aside = path.with_suffix(f".{uuid.uuid4().hex}.part")  # the same instance may come on two associations at once
             aside.write_bytes(event.encoded_dataset())
             aside.replace(path)
         return status
