@@ -19,7 +19,7 @@ from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.segmenter import calibrate
 
-STEPS_AND_SAMPLES = ((1, 2), (2, 2), (1, 4), (4, 1))
+STEPS_AND_SAMPLES = ((1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (4, 1))
 """S and E to choose from, cheapest first. Four denoiser passes are within 2.5 times one step and one sample."""
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TUMOUR_MM3 = (0.0, 300.0, 1000.0)
@@ -46,7 +46,7 @@ def calibrated(
     options: dict[tuple[int, int], float] = {}
     kept: dict[int, list[Prediction]] = {}
     for steps, samples in ((1, 1),) if direct else STEPS_AND_SAMPLES:
-        most = max(e for s, e in (*STEPS_AND_SAMPLES, (1, 1)) if s == steps)
+        most = 1 if direct else max(e for s, e in STEPS_AND_SAMPLES if s == steps)
         if steps not in kept:
             asked = recipe.but(steps=steps, samples=most)
             kept[steps] = [brought_home(ask(network, study, asked, device, half), study) for study in studies]
