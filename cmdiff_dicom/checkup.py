@@ -16,13 +16,12 @@ from urllib.parse import urlsplit
 from cmdiff_dicom.errors import CmdiffError, DeliveryRefused
 from cmdiff_dicom.logs import place, silence_libraries
 from cmdiff_dicom.machine import missing_instructions
-from cmdiff_dicom.settings import DestinationSettings, Settings
+from cmdiff_dicom.settings import GIGABYTE, DestinationSettings, Settings
 
 if TYPE_CHECKING:
     from cmdiff_dicom.deliver import Destination
 
 Level = Literal["OK", "WARN", "FAIL"]
-GIGABYTE = 1_000_000_000
 OUR_OWN = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Where we are found from this machine if we listen everywhere."""
 COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}

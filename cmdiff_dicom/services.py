@@ -1,137 +1,41 @@
-"""Builds each long-running process: the only place where parts are joined. Rooms are imported inside the builders.
+"""Each long-running process, from its start to its end.
 
     listen     listener and dispatcher, one process, no torch
     dispatch   a dispatcher alone
     worker     a parent that keeps one Celery child for each queue: segment (one process, the model loaded once), deliver
     run        all of these on one machine, with a Redis of its own
 
-Each runs until SIGTERM or SIGINT and then ends in order.
+Each runs until SIGTERM or SIGINT and then ends in order. What it is made of stands in `parts.py`.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cmdiff_dicom import __version__
-from cmdiff_dicom.errors import Broken, BrokerUnavailable, CmdiffError, SettingsFault
+from cmdiff_dicom.errors import Broken, BrokerUnavailable, CmdiffError
 from cmdiff_dicom.leases import FAMILY_VARIABLE, owners_of
-from cmdiff_dicom.ledger import Ledger, open_ledger
-from cmdiff_dicom.logs import log, place, silence_libraries
+from cmdiff_dicom.logs import log, silence_libraries
 from cmdiff_dicom.machine import why_no_torch
-from cmdiff_dicom.records import ReceivedInstance
-from cmdiff_dicom.records import Sequence as MrSequence
+from cmdiff_dicom.parts import build_dispatcher, build_listener, deliver_worker, open_spool, open_the_ledger, segment_worker
 from cmdiff_dicom.settings import Settings
-from cmdiff_dicom.spool import Spool
 
 if TYPE_CHECKING:
-    from cmdiff_dicom.deliver import Destination
-    from cmdiff_dicom.dispatch import Dispatcher, Recognised
+    from cmdiff_dicom.dispatch import Dispatcher, Supervisor
     from cmdiff_dicom.receive import Listener
 
-QUEUES = ("segment", "deliver")
-GIGABYTE = 1_000_000_000
 STOP_GRACE_S = 30.0
 """How long a child may take to end its running job; what it has not ended then is handed back."""
-N_EVENT_REPORT_OK = 0x0000
-N_EVENT_REPORT_FAILURE = 0x0110
-"""Processing failure (PS3.7 10.1.1.1.8): an unknown transaction, a report that says nothing, or a ledger that is away."""
-
-
-def open_spool(settings: Settings) -> Spool:
-    """The spool of the settings, its folders made."""
-    return Spool(
-        settings.spool_folder, int(settings.spool.low_water_gb * GIGABYTE), int(settings.spool.floor_gb * GIGABYTE)
-    )  # fmt: skip
-
-
-def open_the_ledger(settings: Settings) -> Ledger:
-    """The ledger of the settings; SQLite's folder is made."""
-    if not settings.ledger.url:
-        settings.state.mkdir(parents=True, exist_ok=True)
-    return open_ledger(settings.ledger_url)
 
 
 # --- listen and dispatch ------------------------------------------------------------------------
-
-
-def recogniser(settings: Settings) -> Callable[[tuple[ReceivedInstance, ...]], Recognised]:
-    """What tells the dispatcher what a study holds, by `assemble` and the weights that workers will use."""
-    from cmdiff_dicom.assemble import choose_stacks, job_key, plan_of
-    from cmdiff_dicom.dispatch import Recognised
-    from cmdiff_dicom.segment import weights_identity
-
-    needed = tuple(MrSequence(name) for name in settings.dispatch.needed_sequences)
-    weights_sha256 = weights_identity(settings.segment.weights_path).weights_sha256
-
-    def recognise(instances: tuple[ReceivedInstance, ...]) -> Recognised:
-        choice = choose_stacks(instances, settings.dispatch.min_slices)
-        return Recognised(
-            key=job_key(choice, weights_sha256, __version__),
-            plan=plan_of(choice),
-            missing=tuple(sequence.value for sequence in choice.missing(needed)),
-            refusal=choice.refusal,
-            hopeless=choice.refusal.startswith("TwoPatients"),
-        )
-
-    return recognise
-
-
-def build_dispatcher(settings: Settings, ledger: Ledger, spool: Spool) -> Dispatcher:
-    from cmdiff_dicom.dispatch import Dispatcher, Doorbell, make_ringing_app
-
-    bell = Doorbell(make_ringing_app(settings.queue.url))
-    return Dispatcher(ledger, spool, bell, recogniser(settings), settings)
-
-
-def build_listener(settings: Settings, ledger: Ledger, spool: Spool) -> Listener:
-    """A listener that serves already; rejects as congested while the spool is low.
-
-    `check` calls it under our own AE title, which therefore may always call, and is not told as the last caller. So may
-    the destinations that we ask for storage commitment: most report it on an association of their own.
-    """
-    from cmdiff_dicom.receive import Intake, start_listener
-
-    own, callers = settings.listen.ae_title, settings.listen.calling_ae_titles
-    reporters = (destination.ae_title for destination in settings.destinations if destination.wants_commitment)
-    listen = settings.listen.model_copy(update={"calling_ae_titles": (*callers, own, *reporters) if callers else ()})
-
-    def note_association(calling_ae: str, peer: str) -> None:
-        if calling_ae != own:
-            ledger.note_association(calling_ae, peer)
-
-    try:
-        return start_listener(listen, Intake(spool, ledger), lambda: not spool.is_low(), report_taker(ledger), note_association)
-    except OSError as error:
-        raise SettingsFault(
-            f"[listen] {listen.host}:{listen.port}: {error.strerror}; another program has this port, or it needs more rights; "
-            "choose another port, or see which program has it"
-        ) from None
-
-
-def report_taker(ledger: Ledger) -> Callable[[int, Any], int]:
-    """Puts a storage commitment report into the ledger and answers the status to send back; raises nothing."""
-    from cmdiff_dicom.deliver import read_report
-
-    def take(event_type: int, information: Any) -> int:
-        try:
-            known = ledger.record_commitment(read_report(event_type, information))
-        except Exception as error:
-            log("commitment.report", state="failed", where=place(error))
-            return N_EVENT_REPORT_FAILURE
-        log("commitment.report", state="taken" if known else "unknown")
-        return N_EVENT_REPORT_OK if known else N_EVENT_REPORT_FAILURE
-
-    return take
 
 
 def listen(settings: Settings, with_dispatcher: bool = True) -> int:
@@ -158,7 +62,7 @@ def listening(settings: Settings, with_dispatcher: bool = True) -> Iterator[List
     listener = build_listener(settings, ledger, spool)
     log("listen", state="ready", port=listener.port)
     try:
-        with ticking(dispatcher, settings.dispatch.tick_s):
+        with nullcontext() if dispatcher is None else ticking(dispatcher, settings.dispatch.tick_s):
             yield listener
     finally:
         listener.stop()
@@ -167,12 +71,12 @@ def listening(settings: Settings, with_dispatcher: bool = True) -> Iterator[List
 
 
 @contextmanager
-def ticking(dispatcher: Dispatcher | None, every_s: float) -> Iterator[None]:
+def ticking(dispatcher: Dispatcher, every_s: float) -> Iterator[None]:
     """Inside, the dispatcher ticks in a thread of its own."""
     done = threading.Event()
 
     def tick_until_done() -> None:
-        while dispatcher is not None and not done.wait(every_s):
+        while not done.wait(every_s):
             dispatcher.tick()
 
     thread = threading.Thread(target=tick_until_done, name="dispatcher", daemon=True)
@@ -218,7 +122,7 @@ def worker(settings: Settings, queues: Sequence[str], settings_path: Path | None
 @contextmanager
 def working(
     settings: Settings, queues: Sequence[str], settings_path: Path | None, grace_s: float = STOP_GRACE_S
-) -> Iterator[Any]:
+) -> Iterator[Supervisor]:
     """Inside, a Supervisor's children serve the queues; its `tick` is the caller's to call.
 
     What they had in hand when they were stopped waits again at once, and not until its lease has run out.
@@ -256,79 +160,22 @@ def child_command(queue: str, settings_path: Path | None) -> list[str]:
 
 def serve(settings: Settings, queue: str) -> int:
     """One child: a Celery worker on one queue, until SIGTERM or SIGINT."""
-    from cmdiff_dicom.dispatch import DELIVER_QUEUE, SEGMENT_QUEUE, make_celery_app, serve_queue
+    from cmdiff_dicom.dispatch import SEGMENT_QUEUE, make_celery_app, serve_queue
 
-    if queue not in (SEGMENT_QUEUE, DELIVER_QUEUE):
-        raise SettingsFault(f"queue '{queue}': wanted {SEGMENT_QUEUE} or {DELIVER_QUEUE}")
     ledger, spool = open_the_ledger(settings), open_spool(settings)
-    at_start: Callable[[], Any]
     if queue == SEGMENT_QUEUE:
-        fault = why_no_torch()
-        if fault:  # else each child would end by it, again and again
+        if fault := why_no_torch():  # else the process that loads it dies without a word, again and again
             raise Broken(fault)
-        segment, load = segment_worker(settings, ledger, spool)
-        app, processes, at_start = make_celery_app(settings.queue.url, segment, _not_here, _not_here), 1, load
-    else:
-        deliver, ask = deliver_worker(settings, ledger, spool)
-        app, processes = make_celery_app(settings.queue.url, _not_here, deliver, ask), settings.deliver.processes
-        at_start = _nothing
-    return serve_queue(app, queue, processes, at_start)
+        segment, load_model = segment_worker(settings, ledger, spool)
+        app = make_celery_app(settings.queue.url, segment, _not_here, _not_here)
+        return serve_queue(app, queue, 1, load_model)
+    deliver, ask = deliver_worker(settings, ledger, spool)
+    app = make_celery_app(settings.queue.url, _not_here, deliver, ask)
+    return serve_queue(app, queue, settings.deliver.processes, lambda: None)
 
 
-def segment_worker(settings: Settings, ledger: Ledger, spool: Spool) -> tuple[Callable[[str], None], Callable[[], Any]]:
-    """What a segment worker does with a job key, and what loads its model before the first.
-
-    Where loading killed a process of this host, a job loads instead: the ledger counts whom it kills, and ends the job.
-    """
-    from cmdiff_dicom.segment_job import SegmentWork, segment_job
-
-    loading = settings.spool_folder / f"loading.{socket.gethostname()}"
-
-    @functools.cache
-    def segmenter() -> Any:
-        from cmdiff_dicom.segment import load_segmenter
-
-        with suppress(OSError):  # a full disk is no reason not to segment
-            loading.touch()
-        try:
-            loaded = load_segmenter(settings.segment.weights_path, settings.segment.device, settings.segment.threads)
-        finally:
-            loading.unlink(missing_ok=True)
-        log("segment.model", device=loaded.device_name, version=loaded.model.version)
-        return loaded
-
-    def load_at_start() -> None:
-        if loading.exists():
-            log("segment.model", state="a process died while it loaded; the next job loads")
-        else:
-            segmenter()
-
-    work = SegmentWork(ledger, spool, settings, segmenter)
-    return lambda key: segment_job(key, work), load_at_start
-
-
-def deliver_worker(settings: Settings, ledger: Ledger, spool: Spool) -> tuple[Callable[[int], None], Callable[[int], None]]:
-    """What a deliver worker does with a delivery's number: send it, and ask about it again."""
-    from cmdiff_dicom.deliver_job import DeliverWork, commitment_job, deliver_job
-
-    work = DeliverWork(ledger, spool, settings, destinations(settings, ledger))
-    return lambda number: deliver_job(number, work), lambda number: commitment_job(number, work)
-
-
-def destinations(settings: Settings, ledger: Ledger) -> Callable[[str], Destination | None]:
-    """Opens a destination by its name in the settings; reports that come on our own associations go to the ledger."""
-    from cmdiff_dicom.deliver import make_destination
-
-    by_name = {destination.name: destination for destination in settings.destinations}
-
-    @functools.cache
-    def open_destination(name: str) -> Destination | None:
-        found = by_name.get(name)
-        if found is None:
-            return None
-        return make_destination(found, settings.deliver, settings.listen.ae_title, report_taker(ledger))
-
-    return open_destination
+def _not_here(_: object) -> None:
+    raise CmdiffError("this worker does not serve that queue")
 
 
 # --- run ----------------------------------------------------------------------------------------
@@ -352,11 +199,3 @@ def run(settings: Settings, settings_path: Path | None) -> int:
                     log("run", state="the listener died; all stop")
                     return 1
     return 0
-
-
-def _not_here(_: object) -> None:
-    raise CmdiffError("this worker does not serve that queue")
-
-
-def _nothing() -> None:
-    return None

@@ -18,6 +18,7 @@ from cmdiff_dicom.errors import SettingsFault
 
 ENVIRONMENT_PREFIX = "CMDIFF_"
 SETTINGS_VARIABLE = "CMDIFF_SETTINGS"
+GIGABYTE = 1_000_000_000
 
 
 class Slice(BaseModel):
@@ -62,6 +63,14 @@ class SpoolSettings(Slice):
     low_water_gb: float = Field(default=10.0, ge=0)
     floor_gb: float = Field(default=2.0, ge=0)
     keep_days: float = Field(default=7.0, ge=0)
+
+    @property
+    def low_water_bytes(self) -> int:
+        return int(self.low_water_gb * GIGABYTE)
+
+    @property
+    def floor_bytes(self) -> int:
+        return int(self.floor_gb * GIGABYTE)
 
 
 class LedgerSettings(Slice):

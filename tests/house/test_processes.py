@@ -21,18 +21,18 @@ with services.listening(settings) as listener:
     time.sleep(0.5)          # a few ticks of the dispatcher
 """
 DISPATCHER = """
-ledger, spool = services.open_the_ledger(settings), services.open_spool(settings)
-services.build_dispatcher(settings, ledger, spool).tick()
-services.recogniser(settings)(())
+ledger, spool = parts.open_the_ledger(settings), parts.open_spool(settings)
+parts.build_dispatcher(settings, ledger, spool).tick()
+parts.recogniser(settings)(())
 """
 DELIVER = """
 from cmdiff_dicom.dispatch import make_celery_app
-ledger, spool = services.open_the_ledger(settings), services.open_spool(settings)
-deliver, ask = services.deliver_worker(settings, ledger, spool)
+ledger, spool = parts.open_the_ledger(settings), parts.open_spool(settings)
+deliver, ask = parts.deliver_worker(settings, ledger, spool)
 make_celery_app(settings.queue.url, services._not_here, deliver, ask)
 deliver(1)
 ask(1)
-services.destinations(settings, ledger)("here").check()
+parts.destinations(settings, ledger)("here").check()
 """
 
 
@@ -47,7 +47,7 @@ def test_a_process_that_does_not_segment_loads_none_of_what_segmenting_needs(tmp
     code = f"""
 import json, sys
 from pathlib import Path
-from cmdiff_dicom import services
+from cmdiff_dicom import parts, services
 from cmdiff_dicom.settings import read_settings
 settings = read_settings(Path({str(settings)!r}))
 {process}

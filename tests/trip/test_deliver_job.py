@@ -8,11 +8,11 @@ import pytest
 
 from cmdiff_dicom.deliver_job import commitment_job, deliver_job
 from cmdiff_dicom.ledger import DeliveryState
+from cmdiff_dicom.parts import destinations
 from cmdiff_dicom.phantom.mri import StudyHeader
 from cmdiff_dicom.phantom.pacs import NEVER, SAME_ASSOCIATION, DemoPacs, Faults
 from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.segment_job import segment_job
-from cmdiff_dicom.services import destinations
 from tests.support.small_node import SmallNode, an_analysis, small_series
 
 STUDY = StudyHeader.of_seed(5)

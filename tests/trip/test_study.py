@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import MRImageStorage
 
-from cmdiff_dicom import services
+from cmdiff_dicom import parts, services
 from cmdiff_dicom.ledger import DeliveryState, JobState
 from cmdiff_dicom.phantom.mri import StudyHeader, write_series
 from cmdiff_dicom.phantom.pacs import DemoPacs
@@ -43,7 +43,7 @@ class Node:
             "segment": {"weights": str(write_small_weights(folder / "w.safetensors"))}, "destinations": [pacs],
         })  # fmt: skip
         stack.enter_context(services.listening(self.settings))
-        self.ledger, self.spool = services.open_the_ledger(self.settings), services.open_spool(self.settings)
+        self.ledger, self.spool = parts.open_the_ledger(self.settings), parts.open_spool(self.settings)
         self.work = SegmentWork(self.ledger, self.spool, self.settings, FixedSegmenter)
 
     def send(self, *sequences: Sequence, **overrides) -> None:
@@ -73,7 +73,7 @@ class Node:
         segment_job(job.key, self.work)
         (delivery,) = self.ledger.deliveries(job.key)
         self.ledger.take_delivery_ring(delivery.id, delivery.rings)
-        opened = services.deliver_worker(self.settings, self.ledger, self.spool)[0]
+        opened = parts.deliver_worker(self.settings, self.ledger, self.spool)[0]
         opened(delivery.id)
 
 
@@ -164,14 +164,14 @@ def test_an_issuer_that_differs_is_no_second_patient(node):
 
 
 def test_a_report_on_an_unknown_transaction_is_answered_with_a_failure(node):
-    report = services.report_taker(node.ledger)
+    report = parts.report_taker(node.ledger)
     information = Dataset()
     information.TransactionUID = "2.25.404"
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = SEG, "2.25.1"
     information.ReferencedSOPSequence = [item]
-    assert report(1, information) == services.N_EVENT_REPORT_FAILURE
-    assert report(1, Dataset()) == services.N_EVENT_REPORT_FAILURE
+    assert report(1, information) == parts.N_EVENT_REPORT_FAILURE
+    assert report(1, Dataset()) == parts.N_EVENT_REPORT_FAILURE
 
 
 def test_a_low_disk_rejects_new_senders_and_recovers_by_itself(node, monkeypatch):
