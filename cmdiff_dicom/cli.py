@@ -37,15 +37,15 @@ Research use, not for diagnosis.
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and answers its exit status; our own faults end as one message, never as a traceback."""
     given = sys.argv[1:] if argv is None else list(argv)
-    arguments = build_parser(given[0] if given else "").parse_args(given)
-    command: Command = arguments.command
     try:
+        arguments = build_parser(given[0] if given else "").parse_args(given)
+        command: Command = arguments.command
         return command(arguments)
     except CmdiffError as error:
         print(f"cmdiff-dicom: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        extra = "train" if error.name in ("monai",) else "infer"
+        extra = "train" if error.name == "monai" else "infer"
         print(f"cmdiff-dicom: the Python package {error.name} is needed: pip install 'cmdiff-dicom[{extra}]'", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has left
@@ -114,10 +114,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 def _worker(arguments: argparse.Namespace) -> int:
     from cmdiff_dicom import services
+    from cmdiff_dicom.dispatch import DELIVER_QUEUE, SEGMENT_QUEUE
 
     queues = [queue.strip() for queue in arguments.queues.split(",") if queue.strip()]
-    if not queues or set(queues) - set(services.QUEUES):
-        raise SettingsFault(f"--queues {arguments.queues}: wanted {' or '.join(services.QUEUES)}, or both with a comma")
+    if not queues or set(queues) - {SEGMENT_QUEUE, DELIVER_QUEUE}:
+        raise SettingsFault(f"--queues {arguments.queues}: wanted {SEGMENT_QUEUE} or {DELIVER_QUEUE}, or both with a comma")
     settings = _settings(arguments)
     if arguments.child:
         return services.serve(settings, queues[0])
@@ -125,6 +126,8 @@ def _worker(arguments: argparse.Namespace) -> int:
 
 
 # --- looking ------------------------------------------------------------------------------------
+
+QUERY = "a Study Instance UID, an accession number, or 8 digits or more of a job key"
 
 
 def _add_looking(commands: Commands) -> None:
@@ -134,14 +137,14 @@ def _add_looking(commands: Commands) -> None:
     verbs = jobs.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = _add(verbs, "list", _jobs_list, "the newest jobs with their state and reason",
                    "cmdiff-dicom jobs list --limit 20\n  cmdiff-dicom jobs list ACC1234")  # fmt: skip
-    listing.add_argument("query", nargs="?", help="a Study Instance UID, an accession number, or 8 digits or more of a job key")
+    listing.add_argument("query", nargs="?", help=QUERY)
     listing.add_argument("--limit", type=_count, default=50, help="how many (default %(default)s)")
     show = _add(verbs, "show", _jobs_show, "one study: its jobs, deliveries and history",
                 "cmdiff-dicom jobs show ACC1234")  # fmt: skip
-    show.add_argument("query", help="a Study Instance UID, an accession number, or 8 digits or more of a job key")
+    show.add_argument("query", help=QUERY)
     retry = _add(verbs, "retry", _jobs_retry, "a failed or refused job, or the failed deliveries of a result, once more",
                  "cmdiff-dicom jobs retry ACC1234")  # fmt: skip
-    retry.add_argument("query", help="a Study Instance UID, an accession number, or 8 digits or more of a job key")
+    retry.add_argument("query", help=QUERY)
     for parser in (check, listing, show, retry):
         parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -214,9 +217,10 @@ def _explain(arguments: argparse.Namespace) -> int:
 ROOMS = (
     ("demo", "cmdiff_dicom.phantom.demo", "cmdiff-dicom demo --seed 3",
      "the whole trip on this machine: a small PACS, a synthetic patient, the overlay back in the PACS"),
-    ("train", "cmdiff_dicom.research.train", "cmdiff-dicom train --help", "train the network"),
-    ("evaluate", "cmdiff_dicom.research.evaluate", "cmdiff-dicom evaluate --help", "score weights on labelled studies"),
-    ("ablate", "cmdiff_dicom.research.ablate", "cmdiff-dicom ablate --help", "compare variants of the method"),
+    ("train", "cmdiff_dicom.research.train", "cmdiff-dicom train --data FOLDER --out RUN", "train the network"),
+    ("evaluate", "cmdiff_dicom.research.evaluate", "cmdiff-dicom evaluate --data FOLDER --json FILE",
+     "score weights on labelled studies"),
+    ("ablate", "cmdiff_dicom.research.ablate", "cmdiff-dicom ablate --data FOLDER", "compare variants of the method"),
 )  # fmt: skip
 """Name, module with `add_arguments(parser)` and `run(arguments) -> int`, example, help."""
 

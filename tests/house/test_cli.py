@@ -123,12 +123,11 @@ def test_weights_that_are_not_there_stop_the_listener_at_its_start(capsys, setti
     assert (status, "/nowhere/w.safetensors" in err) == (1, True)
 
 
-def test_a_missing_package_is_named_with_what_installs_it(capsys, monkeypatch, tmp_path):
-    for series in small_series(STUDY, [Sequence.T2F]):
-        write_series(series, tmp_path / "in")
-    monkeypatch.setitem(sys.modules, "cmdiff_dicom.assemble", None)
-    status, _, err = told(capsys, "explain", tmp_path / "in")
-    assert (status, "pip install" in err) == (1, True)
+@pytest.mark.parametrize(("missing", "command"), [("cmdiff_dicom.assemble", "explain"), ("cmdiff_dicom.research.evaluate", "evaluate")])
+def test_a_missing_package_is_named_with_what_installs_it(capsys, monkeypatch, tmp_path, missing, command):
+    monkeypatch.setitem(sys.modules, missing, None)
+    status, _, err = told(capsys, command, tmp_path)
+    assert (status, f"{missing} is needed: pip install" in err) == (1, True)
 
 
 def test_a_folder_that_cannot_be_written_is_told(capsys, tmp_path):
