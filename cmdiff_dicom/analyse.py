@@ -11,8 +11,6 @@ from cmdiff_dicom.records import Analysis, LabelMap, PreparedStudy, Segmentation
 from cmdiff_dicom.restore import LabelRules, labels_from_probability, restore_probability
 from cmdiff_dicom.segment import Recipe, Segmenter
 
-T1C = list(Sequence).index(Sequence.T1C)
-
 
 def analyse(volumes: Mapping[Sequence, Volume], reference: Sequence, segmenter: Segmenter) -> Analysis:
     """Labels on the reference's own grid, and everything that led to them. A study without tumour gives an empty map.
@@ -34,6 +32,6 @@ def restore_labels(prepared: PreparedStudy, result: SegmentationResult, recipe: 
     rules = LabelRules(recipe.threshold, recipe.min_tumour_mm3, recipe.min_confidence, recipe.min_enhancing_mm3)
     grid = prepared.scanner_grid
     probability = restore_probability(result, grid)
-    labels, volume_ml = labels_from_probability(probability, grid.voxel_ml, rules, bool(result.available[T1C]))
+    labels, volume_ml = labels_from_probability(probability, grid.voxel_ml, rules, bool(result.available[Sequence.T1C.channel]))
     frozen(labels)
     return LabelMap(labels, grid, volume_ml, result.model)

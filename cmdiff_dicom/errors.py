@@ -3,7 +3,6 @@
     CmdiffError
     ├── Refused   this study cannot be done; never retried, told to the user by name
     │   ├── NoUsableSequence       no stack that could serve as a reference
-    │   ├── IrregularSlices        a gap, a shear or repeated positions in a stack
     │   ├── UnreadablePixels       truncated or undecodable pixel data
     │   ├── EnhancedNotSupported   Enhanced MR is stored but not read yet
     │   ├── RegistrationFailed     no pose explains two sequences
@@ -35,8 +34,11 @@ class CmdiffError(Exception):
 
     dimse_status: int = 0x0110
     """What the listener answers a C-STORE with that ended so."""
-    peer_status: int | None = None
-    """What a peer answered us, where that was the fault."""
+
+    def __init__(self, text: str, peer_status: int | None = None) -> None:
+        """`peer_status` is what a peer answered us, where that was the fault."""
+        super().__init__(text)
+        self.peer_status = peer_status
 
     @property
     def reason(self) -> str:
@@ -50,10 +52,6 @@ class Refused(CmdiffError):
 
 class NoUsableSequence(Refused):
     """Nothing in the study can serve: which sequences were found, which were wanted."""
-
-
-class IrregularSlices(Refused):
-    """A stack has a gap, a shear or two slices at one position."""
 
 
 class UnreadablePixels(Refused):
@@ -119,19 +117,11 @@ class EncodingFault(Broken):
 
 
 class DeliveryRefused(Broken):
-    """A destination refused an object for good; carries its DIMSE status where there is one."""
-
-    def __init__(self, text: str, peer_status: int | None = None) -> None:
-        super().__init__(text)
-        self.peer_status = peer_status
+    """A destination refused an object for good."""
 
 
 class CommitmentRefused(Broken):
-    """A destination that has an object does not take requests to commit to it; carries its DIMSE status where there is one."""
-
-    def __init__(self, text: str, peer_status: int | None = None) -> None:
-        super().__init__(text)
-        self.peer_status = peer_status
+    """A destination that has an object does not take requests to commit to it."""
 
 
 class UnreadableInstance(Broken):

@@ -98,9 +98,8 @@ def resample(
     onto: Geometry,
     volume_mm_from_onto_mm: Affine | None = None,
     order: int = 1,
-    fill: float = 0.0,
 ) -> NDArray[np.float32]:
-    """Values of `volume` at the voxel centres of `onto`: linear (`order` 1) or nearest (0); `fill` outside.
+    """Values of `volume` at the voxel centres of `onto`: linear (`order` 1) or nearest (0); 0 outside.
 
     Where both grids lie on one lattice, axes permuted or flipped, the values are copied bit for bit.
     Shapes: result float32 `onto.shape`. `volume_mm_from_onto_mm` is a (4, 4) LPS transform, the identity unless given.
@@ -110,7 +109,7 @@ def resample(
     between = np.eye(4) if volume_mm_from_onto_mm is None else volume_mm_from_onto_mm
     lattice = lattice_transform(volume.geometry, onto, between)
     if lattice is not None:
-        return _copy_lattice(volume.array, onto.shape, lattice, fill)
+        return _copy_lattice(volume.array, onto.shape, lattice)
     volume_from_onto = volume.geometry.index_from_mm @ between @ onto.mm_from_index
     values = ndimage.affine_transform(
         volume.array,
@@ -120,7 +119,7 @@ def resample(
         output=np.float32,
         order=order,
         mode="constant",
-        cval=fill,
+        cval=0.0,
         prefilter=False,
     )
     return np.asarray(values, dtype=np.float32)
@@ -138,13 +137,11 @@ def lattice_transform(grid: Geometry, onto: Geometry, grid_mm_from_onto_mm: Affi
     return np.asarray(whole, dtype=np.float64) if error < LATTICE_TOLERANCE else None
 
 
-def _copy_lattice(
-    array: NDArray[np.float32], shape: tuple[int, int, int], array_from_onto: Affine, fill: float
-) -> NDArray[np.float32]:
-    """Values of the same lattice, axes permuted and flipped as the whole-numbered transform says; `fill` outside."""
+def _copy_lattice(array: NDArray[np.float32], shape: tuple[int, int, int], array_from_onto: Affine) -> NDArray[np.float32]:
+    """Values of the same lattice, axes permuted and flipped as the whole-numbered transform says; 0 outside."""
     turn, offset = array_from_onto[:3, :3].astype(int), array_from_onto[:3, 3].astype(int)
     axes = [int(np.flatnonzero(turn[:, axis])[0]) for axis in range(3)]  # the array's axis along each axis of the result
-    result = np.full(shape, fill, dtype=np.float32)
+    result = np.zeros(shape, dtype=np.float32)
     source, target = [slice(None)] * 3, [slice(None)] * 3
     for axis, along in enumerate(axes):
         step = int(turn[along, axis])

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ALLOWED = frozenset({
-    "step", "job", "delivery", "seconds", "state", "error", "where", "count", "bytes", "status", "device", "queue",
-    "destination", "process", "version", "attempt", "free_bytes", "peer", "port", "host", "quality", "instances",
+    "job", "delivery", "seconds", "state", "error", "where", "count", "status", "device", "queue",
+    "destination", "process", "version", "attempt", "free_bytes", "peer", "port", "quality",
 })  # fmt: skip
 NOISY = ("pynetdicom", "pydicom", "highdicom", "celery", "kombu", "redis", "sqlalchemy", "amqp", "PIL", "matplotlib", "deepbet")
 

@@ -21,6 +21,11 @@ class Sequence(Enum):
     T2W = "T2"
     T2F = "FLAIR"
 
+    @property
+    def channel(self) -> int:
+        """Its index where the four stand in channel order."""
+        return list(Sequence).index(self)
+
 
 class Label(IntEnum):
     """Mutually exclusive voxel labels. BraTS data sets up to 2021 write ET as 4."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cmdiff_dicom.geometry import Affine, Geometry, Volume
+from cmdiff_dicom.geometry import Affine, Geometry, Volume, resample
 from cmdiff_dicom.records import Label, Sequence
 from cmdiff_dicom.synthesis.fields import Field, Points, refine, wave_noise
 from cmdiff_dicom.synthesis.head import Head, Tissue
@@ -66,13 +66,8 @@ def render(head: Head, sequence: Sequence, bias: float = 0.0) -> Volume:
     _soften_lesion(image, head)
     image = _blur(image)
     if bias > 0:
-        image *= 1 + bias * _shading(head.geometry, np.random.default_rng([head.seed, 12, sequence_number(sequence)]))
+        image *= 1 + bias * _shading(head.geometry, np.random.default_rng([head.seed, 12, sequence.channel]))
     return Volume(np.asarray(np.maximum(image, 0), dtype=np.float32), head.geometry, sequence.value)
-
-
-def sequence_number(sequence: Sequence) -> int:
-    """The channel number of a sequence."""
-    return list(Sequence).index(sequence)
 
 
 def _brightness(sequence: Sequence, rng: np.random.Generator) -> Field:
@@ -148,8 +143,6 @@ def acquire(
     spacing along k unless given. `volume_mm_from_onto_mm` moves the head between acquisitions. Shapes: result float32
     `onto.shape`.
     """
-    from cmdiff_dicom.geometry import resample
-
     thickness = float(onto.spacing_mm[0]) if slice_thickness_mm is None else slice_thickness_mm
     parts = max(1, round(thickness / float(volume.geometry.spacing_mm.min())))
     normal = onto.mm_from_index[:3, 0] / onto.spacing_mm[0]

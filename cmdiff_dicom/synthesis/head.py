@@ -50,13 +50,14 @@ class Tissue(IntEnum):
 
 
 LESION_TISSUE = {Label.NCR: Tissue.NECROSIS, Label.ED: Tissue.EDEMA, Label.ET: Tissue.RIM}
-BRAIN_TISSUES = (Tissue.GREY, Tissue.WHITE, Tissue.DEEP_GREY, Tissue.CHOROID, *LESION_TISSUE.values())
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One head. Shapes: `tissue` and `label` uint8 (k, j, i), a `Tissue` and 0 or a `Label`; `brain` bool, everything
-    inside the dura: what a brain extraction would keep."""
+    """One head. Shapes: `tissue` uint8 (k, j, i), a `Tissue`; `label` uint8 alike, 0 or a `Label`; `brain` bool alike.
+
+    `brain` is everything inside the dura: what a perfect brain extraction would keep.
+    """
 
     tissue: NDArray[np.uint8]
     label: NDArray[np.uint8]

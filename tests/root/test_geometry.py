@@ -53,10 +53,10 @@ def test_a_shift_of_one_millimetre_moves_exactly_one_voxel_of_one_millimetre():
     assert np.allclose(moved[:-1], array[1:], atol=1e-6)
 
 
-def test_values_outside_are_the_fill():
+def test_values_outside_are_zero():
     grid = Geometry((3, 3, 3), np.eye(4))
     far = Geometry((2, 2, 2), np.eye(4) + np.array([[0, 0, 0, 50.0]] + [[0] * 4] * 3))
-    assert np.all(resample(Volume(np.ones(grid.shape, np.float32), grid), far, fill=-7) == -7)
+    assert np.all(resample(Volume(np.ones(grid.shape, np.float32), grid), far) == 0)
 
 
 def test_a_volume_cannot_be_written_to_through_the_record():

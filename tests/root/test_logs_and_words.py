@@ -11,9 +11,9 @@ from cmdiff_dicom.words import known_words, names_contrast_agent
 
 
 def test_a_log_line_drops_fields_that_are_not_allowed(capsys):
-    log("store", bytes=12, patient_name="MARKER")
+    log("store", count=12, patient_name="MARKER")
     line = json.loads(capsys.readouterr().err)
-    assert line["bytes"] == 12
+    assert line["count"] == 12
     assert "MARKER" not in json.dumps(line)
 
 
