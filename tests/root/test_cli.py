@@ -63,7 +63,7 @@ def a_job(ledger, study_uid="1.2.3", accession_number="ACC7", refusal=""):
 # --- help and faults ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *(f"jobs {verb}" for verb in VERBS)])
+@pytest.mark.parametrize("command", [*COMMANDS, "jobs", *(f"jobs {verb}" for verb in VERBS)])
 def test_every_command_teaches_by_an_example(capsys, command):
     status, out, _ = told(capsys, *command.split(), "--help")
     assert status == 0
