@@ -14,34 +14,42 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cmdiff_dicom.errors import Broken
+from cmdiff_dicom.geometry import Volume
 from cmdiff_dicom.ledger import DeliveryState, Job, JobState, Ledger, open_ledger
 from cmdiff_dicom.phantom.show import Trip, report
 
 if TYPE_CHECKING:
+    from cmdiff_dicom.dispatch import Supervisor
     from cmdiff_dicom.phantom.pacs import DemoPacs
 
 PASSING_DICE = 0.70
 """The demo fails where the whole tumour's Dice with the known truth is below this."""
 QUIET_S = 3.0
 LIMIT_S = 600.0
-DEFAULT_SEED = 1
+LOG = "node.log"
+"""What listener and worker say, in the demo's own folder; kept in the output's where the trip fails."""
 
 
 class DemoFailed(Broken):
     """The trip did not end as it must; the text says where it stopped and why."""
 
 
+class TripStopped(DemoFailed):
+    """Our own processes did not do their part, and their log says why."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `cmdiff-dicom demo`."""
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="another number, another patient (default %(default)s)")
-    parser.add_argument("--study", type=Path, help="your own DICOM study instead of the synthetic one (no truth, so no Dice)")
-    parser.add_argument("--output", type=Path, default=Path("output"), help="where the picture goes (default ./%(default)s)")
-    parser.add_argument("--weights", default="", help="other weights than those that ship")
+    add = parser.add_argument
+    add("--seed", type=int, default=1, metavar="N", help="another number, another patient (default %(default)s)")
+    add("--study", type=Path, metavar="FOLDER", help="your own DICOM study, not the synthetic one (no truth, so no Dice)")
+    add("--output", type=Path, default=Path("output"), metavar="FOLDER", help="gets the picture (default ./%(default)s)")
+    add("--weights", default="", metavar="FILE", help="other weights than those that ship")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,15 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cmdiff-demo-") as name:
         folder = Path(name)
-        (folder / "output").symlink_to(arguments.output.absolute())
-        with ExitStack() as stack:
-            pacs, ledger = stack.enter_context(_node(folder, arguments.weights))
-            study, truth = _study(folder, arguments)
-            trip = _travel(pacs, ledger, study, folder)
+        try:
+            with _node(folder, arguments.weights) as (pacs, ledger):
+                study, truth = _study(folder, arguments)
+                trip = _travel(pacs, ledger, study, folder / LOG)
+        except TripStopped as stopped:
+            log = shutil.copy(folder / LOG, arguments.output.absolute() / LOG)
+            raise DemoFailed(f"{stopped}; the log is {log}") from None
         return report(trip, study, truth, arguments.output, PASSING_DICE)
 
 
-def _study(folder: Path, arguments: argparse.Namespace) -> tuple[Path, Any]:
+def _study(folder: Path, arguments: argparse.Namespace) -> tuple[Path, Volume | None]:
     """The folder of DICOM files to send and, for a synthetic one, its truth."""
     if arguments.study is not None:
         if not arguments.study.is_dir():
@@ -81,7 +91,7 @@ def _node(folder: Path, weights: str) -> Iterator[tuple[DemoPacs, Ledger]]:
     with pacs, EmbeddedRedis(folder / "redis") as redis:
         settings = folder / "settings.toml"
         settings.write_text(_settings(folder, port, redis.url, pacs.port, weights), encoding="utf-8")
-        with (folder / "node.log").open("wb") as sink:
+        with (folder / LOG).open("wb") as sink:
             command = [sys.executable, "-m", "cmdiff_dicom.cli"]
             children = Supervisor(
                 {
@@ -92,7 +102,7 @@ def _node(folder: Path, weights: str) -> Iterator[tuple[DemoPacs, Ledger]]:
             )
             children.tick()
             try:
-                _wait_for_port(port, children, folder / "node.log")
+                _wait_for_port(port, children)
                 yield pacs, open_ledger(f"sqlite:///{(folder / 'state' / 'ledger.sqlite').absolute()}")
             finally:
                 children.stop(grace_s=10.0)
@@ -124,7 +134,7 @@ port = {pacs_port}
 """
 
 
-def _travel(pacs: DemoPacs, ledger: Ledger, study: Path, folder: Path) -> Trip:
+def _travel(pacs: DemoPacs, ledger: Ledger, study: Path, log: Path) -> Trip:
     """Sends the study as auto-routing would and waits, with a progress display, until its result is final."""
     from rich.console import Console
 
@@ -143,15 +153,15 @@ def _travel(pacs: DemoPacs, ledger: Ledger, study: Path, folder: Path) -> Trip:
                 console.print(f"  {last}: {time.monotonic() - since:.1f} s")
                 last, since = now, time.monotonic()
             if job is not None and now in {"done", "ended"}:
-                return Trip(job, pacs.stored_segmentation(), _stages(folder), time.monotonic() - stored)
+                committed = pacs.stored_segmentation() if now == "done" else None
+                return Trip(job, committed, _stages(log), time.monotonic() - stored)
             time.sleep(0.1)
-    raise DemoFailed(f"nothing final after {LIMIT_S:.0f} s ({last}); the log is {_kept_log(folder)}")
+    raise TripStopped(f"nothing final after {LIMIT_S:.0f} s ({last})")
 
 
-def _stages(folder: Path) -> dict[str, float]:
+def _stages(log: Path) -> dict[str, float]:
     """The seconds of each step, as the worker's own log tells them."""
-    text = (folder / "node.log").read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
     rooms = ("segment.", "analyse.", "deliver.")
     return {line["step"]: line["seconds"] for line in lines if line["step"].startswith(rooms) and "seconds" in line}
 
@@ -182,7 +192,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for_port(port: int, children: Any, log_path: Path) -> None:
+def _wait_for_port(port: int, children: Supervisor) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with socket.socket() as probe:
@@ -191,9 +201,4 @@ def _wait_for_port(port: int, children: Any, log_path: Path) -> None:
         if "listen" not in children.pids():
             break
         time.sleep(0.1)
-    raise DemoFailed(f"the listener did not start; its log is {_kept_log(log_path.parent)}")
-
-
-def _kept_log(folder: Path) -> Path:
-    """The node's log, copied out of the folder that is about to be deleted."""
-    return Path(shutil.copy(folder / "node.log", folder / "output" / "node.log")).absolute()
+    raise TripStopped("the listener did not start")

@@ -13,26 +13,25 @@ from cmdiff_dicom.geometry import Geometry, Volume, resample
 from cmdiff_dicom.ledger import Job, JobState
 from cmdiff_dicom.overlay import draw_overlay
 from cmdiff_dicom.records import LABEL_NAMES, Label, Region
+from cmdiff_dicom.research.metrics import dice
+from cmdiff_dicom.restore import regions_from_labels
 
 if TYPE_CHECKING:
     import pydicom
 
-WITHIN = {
-    Region.WT: (Label.NCR, Label.ED, Label.ET, Label.WT),
-    Region.TC: (Label.NCR, Label.ET),
-    Region.ET: (Label.ET,),
-}
 REGION_NAMES = {Region.WT: "whole tumour", Region.TC: "tumour core", Region.ET: "enhancing tumour"}
 
 
 @dataclass(frozen=True)
 class Trip:
-    """What came back: the final job, where the PACS stored the result, and the seconds of each of the worker's steps."""
+    """What came back: the final job, and where the PACS stored its result, if it committed to it."""
 
     job: Job
     seg_path: Path | None
     step_seconds: dict[str, float]
+    """The worker's steps, by name."""
     seconds_to_result: float
+    """From the last C-STORE response to storage commitment."""
 
 
 def report(trip: Trip, study: Path, truth: Volume | None, output: Path, passing_dice: float) -> int:
@@ -51,19 +50,18 @@ def report(trip: Trip, study: Path, truth: Volume | None, output: Path, passing_
     print(f"Stored and committed by the PACS. Picture: {picture.absolute()}")
     if wanted is None:
         return 0
-    dice = {region: region_dice(labels, wanted, region) for region in Region}
-    print("Dice with the known truth: " + ", ".join(f"{REGION_NAMES[region]} {value:.3f}" for region, value in dice.items()))
-    if dice[Region.WT] < passing_dice:
+    scores = region_dice(labels, wanted)
+    print("Dice with the known truth: " + ", ".join(f"{REGION_NAMES[region]} {score:.3f}" for region, score in scores.items()))
+    if scores[Region.WT] < passing_dice:
         print(f"Failed: the whole tumour's Dice is below {passing_dice:.2f}.")
         return 1
     return 0
 
 
-def region_dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8], region: Region) -> float:
-    """2 |A and B| / (|A| + |B|) of one region; 1 where both are empty, 0 where one is."""
-    ours, theirs = np.isin(labels, WITHIN[region]), np.isin(truth, WITHIN[region])
-    total = int(ours.sum()) + int(theirs.sum())
-    return 2.0 * int((ours & theirs).sum()) / total if total else 1.0
+def region_dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[Region, float]:
+    """The Dice of each region. Shapes: both (k, j, i), of labels."""
+    pairs = zip(Region, regions_from_labels(labels), regions_from_labels(truth), strict=True)
+    return {region: dice(ours, theirs) for region, ours, theirs in pairs}
 
 
 def read_stored(seg_path: Path, study: Path) -> tuple[Volume, NDArray[np.uint8]]:

@@ -21,7 +21,7 @@ from cmdiff_dicom.geometry import resample
 from cmdiff_dicom.phantom.mri import write_study
 from cmdiff_dicom.phantom.show import region_dice
 from cmdiff_dicom.receive import read_folder
-from cmdiff_dicom.records import Blob, Region
+from cmdiff_dicom.records import Blob
 from cmdiff_dicom.segment import load_segmenter
 
 
@@ -49,7 +49,7 @@ def main() -> None:
             analysis = analyse(study.volumes, study.reference, segmenter)
         grid = analysis.label_map.geometry
         truth = resample(phantom.truth, grid, order=0).astype(np.uint8)
-        dice = [region_dice(analysis.label_map.labels, truth, region) for region in Region]
+        dice = list(region_dice(analysis.label_map.labels, truth).values())
         found_ml = float((analysis.label_map.labels > 0).sum()) * grid.voxel_ml
         rows.append([*dice, found_ml])
         print(f"seed {seed}: WT {dice[0]:.3f}  TC {dice[1]:.3f}  ET {dice[2]:.3f}  found {found_ml:6.1f} ml  "
