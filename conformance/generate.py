@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, MRImageStorage
-from pynetdicom import AllStoragePresentationContexts
+from pynetdicom import AllStoragePresentationContexts, build_context
 from pynetdicom.sop_class import SegmentationStorage, StorageCommitmentPushModel, Verification
 
 from cmdiff_dicom import __version__
@@ -114,25 +114,22 @@ def _association_parameters() -> str:
 
 def _initiation() -> str:
     syntaxes = ", ".join(_named(uid) for uid in association.TRANSFER_SYNTAXES)
+    checked = (Verification, SegmentationStorage, StorageCommitmentPushModel)
     rows = (
         ("Result to a destination", _named(SegmentationStorage), syntaxes, "SCU"),
         ("Commitment for a result", _named(StorageCommitmentPushModel), syntaxes, "SCU"),
-        ("`cmdiff-dicom check`", _named(Verification), syntaxes, "SCU"),
+        *(("`cmdiff-dicom check`, which sends C-ECHO alone", _named(uid), syntaxes, "SCU") for uid in checked),
     )
     return table(("Activity", "Abstract syntax", "Transfer syntaxes", "Role"), rows)
 
 
 def _acceptance() -> str:
     preferred = ", then ".join(_named(uid) for uid in negotiation.PREFERRED)
+    by_default = ", ".join(UID(uid).name for uid in build_context(Verification).transfer_syntax)
     rows = (
-        (
-            "Receive a study",
-            "all storage SOP Classes",
-            f"all; chosen: {preferred}, then the first proposed",
-            "SCP",
-        ),
-        ("Connection test", _named(Verification), "uncompressed", "SCP"),
-        ("Commitment report", _named(StorageCommitmentPushModel), "uncompressed", "SCU"),
+        ("Receive a study", "all storage SOP Classes", f"all; chosen: {preferred}, then the first proposed", "SCP"),
+        ("Connection test", _named(Verification), by_default, "SCP"),
+        ("Commitment report", _named(StorageCommitmentPushModel), by_default, "SCU"),
     )
     return table(("Activity", "Abstract syntax", "Transfer syntaxes", "Role"), rows)
 
