@@ -133,20 +133,20 @@ QUERY = "a Study Instance UID, an accession number, or 8 digits or more of a job
 def _add_looking(commands: Commands) -> None:
     check = _add(commands, "check", _check, "test settings, network, PACS, Redis, disks, device and weights; say what to mend",
                  "cmdiff-dicom check --settings settings.toml")  # fmt: skip
-    jobs = commands.add_parser("jobs", help="where every study is, and why", description="Where every study is, and why.")
+    jobs = commands.add_parser("jobs", **_words("where every study is, and why", "cmdiff-dicom jobs list"))
     verbs = jobs.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = _add(verbs, "list", _jobs_list, "the newest jobs with their state and reason",
                    "cmdiff-dicom jobs list --limit 20\n  cmdiff-dicom jobs list ACC1234")  # fmt: skip
     listing.add_argument("query", nargs="?", help=QUERY)
-    listing.add_argument("--limit", type=_count, default=50, help="how many (default %(default)s)")
+    listing.add_argument("--limit", type=_count, default=50, metavar="N", help="how many (default %(default)s)")
     show = _add(verbs, "show", _jobs_show, "one study: its jobs, deliveries and history",
                 "cmdiff-dicom jobs show ACC1234")  # fmt: skip
     show.add_argument("query", help=QUERY)
-    retry = _add(verbs, "retry", _jobs_retry, "a failed or refused job, or the failed deliveries of a result, once more",
+    retry = _add(verbs, "retry", _jobs_retry, "a failed or refused job, or deliveries that failed or lack commitment, again",
                  "cmdiff-dicom jobs retry ACC1234")  # fmt: skip
     retry.add_argument("query", help=QUERY)
     for parser in (check, listing, show, retry):
-        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -185,9 +185,10 @@ def _add_working(commands: Commands) -> None:
     segment = _add(commands, "segment", _segment, "segment one folder of DICOM files, without network or queue",
                    "cmdiff-dicom segment STUDY --output RESULT")  # fmt: skip
     segment.add_argument("folder", type=Path, help="one study's DICOM files, in any order and depth")
-    segment.add_argument("--output", type=Path, required=True, help="gets segmentation.dcm, overlay.png and summary.json")
-    segment.add_argument("--weights", default=None, help="other weights than those of the settings")
-    segment.add_argument("--device", default=None, help="auto, cpu, cuda or cuda:N")
+    segment.add_argument("--output", type=Path, required=True, metavar="FOLDER",
+                         help="gets segmentation.dcm, overlay.png and summary.json")  # fmt: skip
+    segment.add_argument("--weights", metavar="FILE", help="other weights than those of the settings")
+    segment.add_argument("--device", help="auto, cpu, cuda or cuda:N, instead of that of the settings")
     explain = _add(commands, "explain", _explain, "which series would serve as which sequence, and why",
                    "cmdiff-dicom explain STUDY")  # fmt: skip
     explain.add_argument("folder", type=Path, help="DICOM files of one or more studies, in any order and depth")
