@@ -12,7 +12,7 @@ class Plan:
     """How a training runs. `side` is the patch in mm; the last `wide_share` of the training uses `wide_side`.
 
     A wide patch holds nearly a whole brain. Group norm and attention see other statistics there than around a tumour, and a
-    network that never met them finds tumour in healthy cortex.
+    network that never met them finds tumour in healthy cortex. `synthetic` heads of `research.heads` join the studies.
 
     With `minutes` the schedule follows the clock where that is faster than the steps: the training ends well annealed
     on a machine of any speed, but is not repeatable to the bit.
@@ -28,6 +28,7 @@ class Plan:
     side: int = 96
     wide_side: int = 160
     wide_share: float = 0.35
+    synthetic: int = 6
     plain: bool = False
     half: bool = True
     checkpoint_s: float = 240.0

@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--control", action="store_true", help="train the encoder with its direct head alone, without diffusion"
     )
     parser.add_argument("--no-attention", action="store_true", help="leave out the multi-scale channel attention")
+    parser.add_argument(
+        "--synthetic", type=int, default=Plan.synthetic, help="so many synthetic heads join, half of them without a tumour"
+    )
     parser.add_argument("--plain", action="store_true", help="no augmentation")
     parser.add_argument(
         "--from", dest="start", type=Path, help="fine-tune these weights on their own split, instead of starting from nothing"
@@ -81,6 +84,7 @@ def plan_of(arguments: argparse.Namespace, device: str) -> Plan:
         side=arguments.side,
         wide_side=arguments.wide_side,
         wide_share=arguments.wide_share,
+        synthetic=arguments.synthetic,
         plain=arguments.plain,
         half=half_is_fast(device),
         checkpoint_s=arguments.checkpoint_seconds,

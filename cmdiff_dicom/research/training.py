@@ -18,6 +18,7 @@ from cmdiff_dicom.research.calibrate import calibrated
 from cmdiff_dicom.research.checkpoint import Checkpoint
 from cmdiff_dicom.research.console import duration, tell
 from cmdiff_dicom.research.curves import write_curves
+from cmdiff_dicom.research.heads import synthetic_studies
 from cmdiff_dicom.research.learner import Learner
 from cmdiff_dicom.research.plan import Plan
 from cmdiff_dicom.research.studies import studies_of_split
@@ -37,6 +38,7 @@ class Training:
         self.checkpoint = out / "checkpoint.pt"
         held = Checkpoint.read(self.checkpoint, device)
         self.train, self.tune, split = studies_of_split(data, held.recipe.split if held else recipe.split, tell)
+        self.train += synthetic_studies(plan.synthetic)
         self.recipe = recipe.but(split=dict(split))
         torch.manual_seed(plan.seed)
         self.learner = Learner(network or build_network(recipe), self.recipe, plan, device)
@@ -49,7 +51,11 @@ class Training:
 
     def run(self) -> None:
         """To the last step, or until the tuning studies no longer get better."""
-        tell(f"{len(self.train)} studies to train, {len(self.tune)} to tune, {self.device}, bfloat16 {self.plan.half}")
+        heads = self.plan.synthetic
+        tell(
+            f"{len(self.train) - heads} studies and {heads} synthetic heads to train, {len(self.tune)} studies to tune, "
+            f"{self.device}, bfloat16 {self.plan.half}"
+        )
         saved = evaluated = started = time.monotonic()
         before = self.seconds
         losses: list[float] = []

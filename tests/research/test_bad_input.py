@@ -135,7 +135,7 @@ def test_a_study_without_tumour_can_be_trained_on_alone_and_as_a_partner(write, 
 def test_a_folder_too_small_for_tuning_studies_still_leaves_weights(write, tmp_path):
     write(tmp_path / "studies", "A_1")
     small = SILENT.but(threshold=0.5)
-    plan = Plan(steps=1, side=32, wide_side=32, half=False)
+    plan = Plan(steps=1, side=32, wide_side=32, synthetic=0, half=False)
     (tmp_path / "run").mkdir()
     Training(tmp_path / "studies", tmp_path / "run", plan, small, "cpu", None).run()
     _, recipe, _ = load_weights(tmp_path / "run" / "weights.safetensors")

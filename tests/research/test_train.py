@@ -11,6 +11,7 @@ from scipy import ndimage
 from cmdiff_dicom.errors import SettingsFault
 from cmdiff_dicom.research import train
 from cmdiff_dicom.research.augment import Augmenter, without_enhancement
+from cmdiff_dicom.research.heads import synthetic_studies
 from cmdiff_dicom.research.objective import Objective, noisy_state, region_loss
 from cmdiff_dicom.research.plan import Plan
 from cmdiff_dicom.research.studies import load_studies
@@ -19,7 +20,7 @@ from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.weights import build_network, load_weights, save_weights
 
 SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4)
-PLAN = Plan(steps=6, side=32, wide_side=32, warm_up=2, checkpoint_s=0.0, evaluate_s=1e9, half=False)
+PLAN = Plan(steps=6, side=32, wide_side=32, synthetic=0, warm_up=2, checkpoint_s=0.0, evaluate_s=1e9, half=False)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_a_checkpoint_of_another_seed_is_refused(folder, tmp_path):
     with pytest.raises(Killed):
         KilledAt(folder, tmp_path, PLAN, SMALL, "cpu", None).run()
     with pytest.raises(SettingsFault, match="new folder"):
-        Training(folder, tmp_path, Plan(seed=2, side=32, wide_side=32), SMALL, "cpu", None)
+        Training(folder, tmp_path, Plan(seed=2, side=32, wide_side=32, synthetic=0), SMALL, "cpu", None)
 
 
 def test_a_finished_run_leaves_weights_with_recipe_and_split_and_curves(folder, tmp_path):
@@ -109,6 +110,17 @@ def test_a_control_fine_tuned_from_the_full_model_keeps_its_encoder_and_carries_
     control, recipe, _ = load_weights(tmp_path / "run" / "weights.safetensors")
     assert control.denoiser is None and (recipe.network, recipe.version) == ("direct-3d", "mine")
     assert set(control.state_dict()) == {name for name in network.state_dict() if name.startswith("encoder.")}
+
+
+def test_synthetic_heads_lie_where_brains_of_the_challenge_lie_and_every_second_has_no_tumour():
+    ill, healthy = synthetic_studies(2)
+
+    assert not healthy.labels.any() and set(np.unique(ill.labels)) == {0, 1, 2, 3}
+    for head in (healthy, ill):
+        centre = np.array(head.corner) + np.array(head.labels.shape) / 2
+        np.testing.assert_allclose(centre, (72, 129, 119), atol=8)  # mean of the tuning studies
+        np.testing.assert_allclose(head.image.astype(np.float32)[:, head.brain].mean(1), 0, atol=0.05)
+        assert not head.image[:, ~head.brain].any()
 
 
 def test_the_rate_warms_up_and_ends_near_nothing():
