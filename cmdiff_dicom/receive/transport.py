@@ -5,7 +5,7 @@
     Checkpoint       the association's own thread rests until there is news for it
     StoringProvider  a message is bounded over all its fragments; a C-STORE is served by the thread that received it, and
                      answered by a response encoded here (the library takes longer to encode one than a disk to write)
-    GuardedHandler   gives both to every accepted association
+    GuardedHandler   gives both to every accepted association, and a reader of requests that is not stricter than it has to be
     GuardedServer    bounds the connections that have not become associations
 
 These reach into pynetdicom's own classes, so its version is bounded in pyproject.toml; `tests/receive/test_transport.py`
@@ -31,6 +31,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from cmdiff_dicom.logs import log, place
+from cmdiff_dicom.receive.request import ASSOCIATE_RQ, readable_request
 
 ADVERTISED_PDU_BYTES = 131072
 MAX_PDU_BYTES = 1 << 20
@@ -43,11 +44,6 @@ BUSY_S = 1.0
 SPARE_CONNECTIONS = 50
 """Connections beyond the association limit: those that are being rejected, and those that never say a word."""
 
-_PDU_HEAD_BYTES, _ASSOCIATE_RQ = 6, 0x01
-_TITLES = slice(4, 36)
-"""Called and calling AE title in the body of an A-ASSOCIATE-RQ (PS3.8 Table 9-11)."""
-_READABLE = bytes(0x20 if code == 0 else code if 0x20 <= code < 0x7F and code != 0x5C else 0x3F for code in range(256))
-"""NUL, which old devices pad with, is a space; what no title may hold is a "?". The library aborts either without a word."""
 _ABORT_PDU = bytes((0x07, 0, 0, 0, 0, 4, 0, 0, 2, 6))
 """A-ABORT by the service provider: invalid PDU parameter value (PS3.8 Table 9-26)."""
 _CONNECTION_CLOSED = "Evt17"
@@ -77,7 +73,6 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         client_socket.settimeout(limits.pdu_timeout_s)
         self._timeout_s = limits.pdu_timeout_s
         self._last_read = time.monotonic()
-        self._request_follows = False
         self._poll = select.poll()
         self._poll.register(client_socket, select.POLLIN)
         super().__init__(assoc, client_socket=client_socket)
@@ -111,9 +106,6 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         self._last_read = time.monotonic()
         left = len(rest)
         rest.release()
-        if self._request_follows:
-            received[_TITLES] = received[_TITLES].translate(_READABLE)
-        self._request_follows = nr_bytes == _PDU_HEAD_BYTES and received[0] == _ASSOCIATE_RQ
         return received[: nr_bytes - left] if left else received
 
     def give_up(self) -> None:
@@ -166,7 +158,7 @@ class _StoreFirst(_AnnouncedQueue):
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         context_id, message = item
-        if isinstance(message, C_STORE) and message.is_valid_request:
+        if isinstance(message, C_STORE) and message.MessageID is not None:  # all that an answer needs
             self._store(context_id, message)
         else:
             super().put(item, block, timeout)
@@ -225,6 +217,7 @@ class GuardedHandler(RequestHandler):  # type: ignore[misc]
         dul.event_queue.get_nowait()  # the plain socket has announced the connection (Evt5); ours does so again
         dul.socket = GuardedSocket(association, self.request, self.server.limits)
         dul._run_loop_delay = 0.0  # the wait is in GuardedSocket.ready
+        dul._decode_pdu = _lenient(dul._decode_pdu)
         dul.to_user_queue = _AnnouncedQueue(checkpoint)
         association._reactor_checkpoint = checkpoint
         association.dimse = StoringProvider(association, checkpoint, self.server.limits, self.server.serve)
@@ -249,6 +242,11 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         """A peer that went away while its connection was set up is no news."""
 
 
+def _lenient(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """The library's decoder of PDUs, given association requests that it can read."""
+    return lambda pdu: decode(readable_request(pdu) if pdu[0] == ASSOCIATE_RQ else pdu)
+
+
 def encode_store_response(request: C_STORE, status: int) -> bytes:
     """The command set of a C-STORE-RSP, Implicit VR Little Endian (PS3.7 9.3.1.2, 6.3.1)."""
     command = b"".join((
@@ -266,6 +264,6 @@ def _element(number: int, value: bytes) -> bytes:
     return struct.pack("<HHL", 0x0000, number, len(value)) + value
 
 
-def _uid_bytes(uid: str) -> bytes:
-    encoded = uid.encode("ascii")
+def _uid_bytes(uid: str | None) -> bytes:
+    encoded = (uid or "").encode("ascii", "replace")
     return encoded + b"\0" * (len(encoded) % 2)

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
 from tests.support.instances import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, encoded, mr_data_set
-from tests.support.raw_peer import ASSOCIATE_AC, ASSOCIATE_RJ, COMMITMENT, MR, VERIFICATION, RawPeer, accepted, roles_in
+from tests.support.raw_peer import ASSOCIATE_AC, ASSOCIATE_RJ, COMMITMENT, MR, VERIFICATION, RawPeer, accepted, item, roles_in
 from tests.support.waiting import eventually
 
 REJECT_CALLING, REJECT_CALLED, CONGESTED, LIMIT = b"\0\1\1\3", b"\0\1\1\7", b"\0\2\3\1", b"\0\2\3\2"
@@ -107,6 +107,38 @@ def test_titles_that_the_standard_forbids_keep_nobody_from_sending(start_node, t
         assert peer.associate(called="CMDIFF\0\0", calling=title)[0] == ASSOCIATE_AC
         assert peer.store(mr_data_set()) == 0x0000
     assert node.stored()[0].calling_ae == noted
+
+
+@pytest.mark.parametrize(
+    "user_items",
+    [
+        pytest.param(item(0x55, b"WORKSTATION_VERSION_2026"), id="an implementation version name of more than 16 characters"),
+        pytest.param(item(0x5A, b"?"), id="an item that nobody knows"),
+        pytest.param(item(0x58, b"\x02\x01\x00\x04jane\x00\x02pw"), id="a user's identity"),
+        pytest.param(item(0x53, b"\0\0\0\0"), id="any number of operations at once"),
+    ],
+)
+def test_what_a_peer_says_of_itself_does_not_keep_it_from_sending(node, user_items):
+    with RawPeer(node.port) as peer:
+        assert peer.associate(user_items=user_items)[0] == ASSOCIATE_AC
+        assert peer.store(mr_data_set()) == 0x0000
+
+
+@pytest.mark.parametrize("syntaxes", [(), ("1" * 65,)])
+def test_a_context_that_offers_no_transfer_syntax_does_no_harm_to_the_others(node, syntaxes):
+    with RawPeer(node.port) as peer:
+        _, body = peer.associate([(MR, syntaxes), (MR, (EXPLICIT,))])
+        assert accepted(body) == {3: (0, EXPLICIT)}
+        assert peer.store(mr_data_set(), context_id=3) == 0x0000
+
+
+@pytest.mark.parametrize("sop_uid", ["", "1" * 65, "no UID"])
+def test_what_the_command_calls_an_instance_is_left_to_its_data_set(node, sop_uid):
+    """Some modalities write longer UIDs than the standard allows, or none, into the command."""
+    with RawPeer(node.port) as peer:
+        peer.associate()
+        assert peer.store(mr_data_set(), sop_uid=sop_uid) == 0x0000
+    assert [instance.sop_uid for instance in node.stored()] == ["1.2.3"]
 
 
 def test_any_called_title_is_taken_where_the_setting_says_so(start_node):

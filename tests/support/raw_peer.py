@@ -39,10 +39,10 @@ class RawPeer:
         return pdu_type, self._exactly(length)
 
     def associate(
-        self, contexts=((MR, (EXPLICIT,)),), called="CMDIFF", calling="PEER", max_pdu=16384, roles=()
+        self, contexts=((MR, (EXPLICIT,)),), called="CMDIFF", calling="PEER", max_pdu=16384, roles=(), user_items=b""
     ) -> tuple[int, bytes]:
         """Asks for an association; contexts get the IDs 1, 3, 5, ... Type and body of the answer."""
-        self.send(ASSOCIATE_RQ, association_request(contexts, called, calling, max_pdu, roles))
+        self.send(ASSOCIATE_RQ, association_request(contexts, called, calling, max_pdu, roles, user_items))
         pdu_type, body = self.receive()
         if pdu_type == ASSOCIATE_AC:
             self.max_pdu = _advertised_length(body) or 1 << 20
@@ -93,15 +93,15 @@ class RawPeer:
         return bytes(received)
 
 
-def association_request(contexts, called="CMDIFF", calling="PEER", max_pdu=16384, roles=()) -> bytes:
-    items = [_item(0x10, b"1.2.840.10008.3.1.1.1")]
+def association_request(contexts, called="CMDIFF", calling="PEER", max_pdu=16384, roles=(), user_items=b"") -> bytes:
+    items = [item(0x10, b"1.2.840.10008.3.1.1.1")]
     for number, (abstract, syntaxes) in enumerate(contexts):
-        inside = _item(0x30, abstract.encode()) + b"".join(_item(0x40, uid.encode()) for uid in syntaxes)
-        items.append(_item(0x20, bytes((2 * number + 1, 0, 0, 0)) + inside))
-    user = _item(0x51, struct.pack(">L", max_pdu)) + _item(0x52, b"1.2.3.4")
+        inside = item(0x30, abstract.encode()) + b"".join(item(0x40, uid.encode()) for uid in syntaxes)
+        items.append(item(0x20, bytes((2 * number + 1, 0, 0, 0)) + inside))
+    user = item(0x51, struct.pack(">L", max_pdu)) + item(0x52, b"1.2.3.4")
     for uid, scu, scp in roles:
-        user += _item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes((scu, scp)))
-    items.append(_item(0x50, user))
+        user += item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes((scu, scp)))
+    items.append(item(0x50, user + user_items))
     titles = called.encode().ljust(16) + calling.encode().ljust(16)
     return struct.pack(">HH", 1, 0) + titles + b"\0" * 32 + b"".join(items)
 
@@ -160,7 +160,7 @@ def _items(content: bytes):
         at += 4 + length
 
 
-def _item(kind: int, value: bytes) -> bytes:
+def item(kind: int, value: bytes) -> bytes:
     return struct.pack(">BBH", kind, 0, len(value)) + value
 
 
