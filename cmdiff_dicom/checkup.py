@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from cmdiff_dicom.errors import CmdiffError, DeliveryRefused
 from cmdiff_dicom.logs import place, silence_libraries
 from cmdiff_dicom.machine import missing_instructions
-from cmdiff_dicom.settings import GIGABYTE, DestinationSettings, Settings
+from cmdiff_dicom.settings import GIGABYTE, DestinationSettings, QueueSettings, Settings
 
 if TYPE_CHECKING:
     from cmdiff_dicom.deliver import Destination
@@ -146,17 +146,18 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
+    """The Redis that was named, or that of `run`, answers. Who wrote no other address than the default may want `run`."""
     from cmdiff_dicom.dispatch import DELIVER_QUEUE, SEGMENT_QUEUE, Doorbell, make_ringing_app
 
-    own = settings.state / "redis" / "redis.sock"
-    is_own = "url" not in settings.queue.model_fields_set and own.is_socket()
+    own, is_default = settings.state / "redis" / "redis.sock", settings.queue == QueueSettings()
+    is_own = is_default and own.is_socket()
     url = f"redis+socket://{own.absolute()}?virtual_host=0" if is_own else settings.queue.url
     where = "that of `cmdiff-dicom run`" if is_own else _without_password(url)
     bell = Doorbell(make_ringing_app(url))
     try:
         waiting = {queue: bell.waiting(queue) for queue in (SEGMENT_QUEUE, DELIVER_QUEUE)}
     except CmdiffError as error:
-        level: Level = "FAIL" if settings.queue.model_fields_set else "WARN"
+        level: Level = "WARN" if is_default else "FAIL"
         advice = "start Redis or correct [queue] url; `cmdiff-dicom run` brings its own"
         yield Finding("Redis", level, f"{where}: {error}", advice)
         return

@@ -15,7 +15,7 @@ from cmdiff_dicom.cli import main
 from cmdiff_dicom.dispatch import EmbeddedRedis
 from cmdiff_dicom.machine import WANTED_ON_X86, missing_instructions
 from cmdiff_dicom.phantom.pacs import DemoPacs, Faults
-from cmdiff_dicom.settings import Settings
+from cmdiff_dicom.settings import QueueSettings, Settings
 from tests.support.node import free_port
 from tests.support.raw_peer import ASSOCIATE_AC, RawPeer
 from tests.support.small_weights import write_small_weights
@@ -120,9 +120,15 @@ def test_the_last_caller_is_named(settings_with, tmp_path):
     assert finding.level == "OK" and finding.found.startswith("SCANNER from 127.0.0.1")
 
 
-def test_a_redis_that_was_named_and_is_away_fails_and_the_default_only_warns(settings_with):
+def test_a_redis_that_was_named_and_is_away_fails(settings_with):
     assert found(settings_with(queue={"url": "redis://127.0.0.1:1/0"}), "Redis").level == "FAIL"
-    assert found(settings_with(), "Redis").level in ("OK", "WARN")
+
+
+@pytest.mark.parametrize("queue", [{}, {"url": QueueSettings().url}], ids=["left out", "as in the example"])
+def test_the_default_redis_only_warns_where_it_is_away_and_that_of_run_is_found(settings_with, tmp_path, queue):
+    assert found(settings_with(queue=queue), "Redis").level in ("OK", "WARN")
+    with EmbeddedRedis(tmp_path / "state" / "redis"):
+        assert found(settings_with(queue=queue), "Redis").found.startswith("that of `cmdiff-dicom run`")
 
 
 def test_no_password_of_redis_is_shown(settings_with):
