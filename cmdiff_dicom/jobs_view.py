@@ -37,7 +37,7 @@ def show_list(settings: Settings, query: str | None, limit: int, as_json: bool) 
     """The newest jobs, and above them the studies that are still arriving."""
     ledger = _ledger_of(settings)
     jobs = ledger.jobs(query, limit)
-    arriving = () if query else ledger.open_studies()
+    arriving = _arriving(ledger, query) if query else ledger.open_studies()
     if as_json:
         found = {"arriving": [asdict(study) for study in arriving], "jobs": [_with_deliveries(job, ledger) for job in jobs]}
         print(json.dumps(found, default=_plain, indent=2))

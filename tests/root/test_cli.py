@@ -262,7 +262,7 @@ def test_the_list_shows_study_accession_number_state_and_reason(capsys, settings
 
 def test_a_study_that_is_still_arriving_is_listed_too(capsys, settings_file, ledger):
     ledger.record_instance(ReceivedInstance("7.7.7", "1", "1", "1.2", "1.2", Blob("0" * 64, 1), datetime.now(UTC), accession_number="ACC9"))
-    for words in (["list"], ["show", "7.7.7"], ["show", "ACC9"]):
+    for words in (["list"], ["list", "ACC9"], ["show", "7.7.7"], ["show", "ACC9"]):
         status, out, _ = told(capsys, "jobs", *words, "--settings", settings_file)
         assert status == 0 and "7.7.7" in out and "ACC9" in out
 
