@@ -36,12 +36,12 @@ def draw_overlay(
     _, row_mm, column_mm = image.geometry.spacing_mm
     figure, axes = pyplot.subplots(2, len(chosen), figsize=(3.2 * len(chosen), 6.9), facecolor="black", squeeze=False)
     for column, k in enumerate(chosen):
-        grey = np.clip((image.array[k] - low) / max(high - low, 1e-6), 0, 1)
-        coloured = np.repeat(grey[..., None], 3, axis=2)
+        grey = np.repeat(np.clip((image.array[k] - low) / max(high - low, 1e-6), 0, 1)[..., None], 3, axis=2)
+        coloured = grey.copy()
         for label, rgb in LABEL_RGB.items():
             where = labels[k] == label
             coloured[where] = 0.55 * coloured[where] + 0.45 * np.array(rgb) / 255
-        for axis, picture in ((axes[0, column], np.repeat(grey[..., None], 3, axis=2)), (axes[1, column], coloured)):
+        for axis, picture in ((axes[0, column], grey), (axes[1, column], coloured)):
             axis.imshow(picture, aspect=row_mm / column_mm, interpolation="nearest")
             axis.axis("off")
         if truth is not None and truth[k].any():

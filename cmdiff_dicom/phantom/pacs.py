@@ -64,13 +64,12 @@ class DemoPacs:
         self,
         folder: Path,
         ae_title: str = "DEMOPACS",
-        port: int = 0,
         routes_to: tuple[str, str, int] | None = None,
         faults: Faults | None = None,
     ) -> None:
         self.folder = folder
         self.ae_title = ae_title
-        self.port = port
+        self.port = 0
         self.routes_to = routes_to
         self.faults = faults or Faults()
         self.associations = 0
@@ -94,9 +93,8 @@ class DemoPacs:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_ACTION, self._take_commitment_request),
         ]
-        self._server = ae.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=handlers, contexts=_contexts(self.faults)
-        )
+        contexts = _contexts(self.faults)
+        self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, contexts=contexts)
         self.port = self._server.server_address[1]
         return self
 

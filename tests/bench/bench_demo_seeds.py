@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,8 @@ from cmdiff_dicom.geometry import resample
 from cmdiff_dicom.phantom.mri import write_study
 from cmdiff_dicom.phantom.show import region_dice
 from cmdiff_dicom.receive import read_folder
-from cmdiff_dicom.records import Blob
 from cmdiff_dicom.segment import load_segmenter
+from cmdiff_dicom.segment_folder import Memory
 
 
 def main() -> None:
@@ -37,15 +36,8 @@ def main() -> None:
     for seed in range(arguments.first, arguments.first + arguments.count):
         with tempfile.TemporaryDirectory() as folder:
             phantom = write_study(Path(folder), seed, tumour=not arguments.healthy)
-            contents: dict[str, bytes] = {}
-
-            def keep(data: bytes, contents: dict[str, bytes] = contents) -> Blob:
-                digest = sha256(data).hexdigest()
-                contents[digest] = bytes(data)
-                return Blob(digest, len(data))
-
-            choice = choose_stacks(tuple(read_folder(phantom.folder, keep).instances))
-            study = assemble_study(choice, contents.__getitem__)
+            memory = Memory()
+            study = assemble_study(choose_stacks(read_folder(phantom.folder, memory.keep).instances), memory.read)
             analysis = analyse(study.volumes, study.reference, segmenter)
         grid = analysis.label_map.geometry
         truth = resample(phantom.truth, grid, order=0).astype(np.uint8)

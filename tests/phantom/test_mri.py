@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from cmdiff_dicom.geometry import Volume, resample
 from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume, write_series, write_study
 from cmdiff_dicom.phantom.scanners import GE, SIEMENS, VENDORS
 from cmdiff_dicom.receive import read_folder
-from cmdiff_dicom.records import Blob, Label, Sequence
+from cmdiff_dicom.records import Label, Sequence
+from cmdiff_dicom.segment_folder import Memory
 from tests.support.received import STUDY, noise, oblique_grid, received, series
 
 
@@ -28,17 +28,11 @@ def phantom(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def assembled(phantom):
-    blobs: dict[str, bytes] = {}
-
-    def keep(data_set: bytes) -> Blob:
-        blob = Blob(hashlib.sha256(data_set).hexdigest(), len(data_set))
-        blobs[blob.sha256] = data_set
-        return blob
-
-    content = read_folder(phantom.folder, keep)
+    memory = Memory()
+    content = read_folder(phantom.folder, memory.keep)
     assert not content.problems
     choice = choose_stacks(content.instances)
-    return choice, assemble_study(choice, blobs.__getitem__)
+    return choice, assemble_study(choice, memory.read)
 
 
 def dciodvfy(path: Path) -> list[str]:
