@@ -23,6 +23,12 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
 """The four JPEG syntaxes of PS3.5 A.4.1: baseline, extended (12 bits), lossless."""
 _FIRST_PIXEL_TAG = 0x7FE00008
+_UNSAID = (
+    ("SamplesPerPixel", "samples_per_pixel", 1),
+    ("PhotometricInterpretation", "photometric_interpretation", "MONOCHROME2"),
+    ("PixelRepresentation", "pixel_representation", 0),
+)
+"""What careless exporters leave out, the decoder's name for it, and what it then is."""
 _DECIMAL_STRINGS = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept")
 
 
@@ -59,13 +65,14 @@ def decode_slice(data_set: Dataset) -> NDArray[np.float32]:
         stored = _decoded(data_set)
     except Exception as error:  # every plugin raises its own kinds
         raise UnreadablePixels(_told(data_set, error)) from None
+    words = stored
     if stored.dtype.kind in "iu" and not syntax.is_encapsulated:
-        stored = stored_bits(stored, data_set)
+        stored = stored_bits(words, data_set)
     slope, intercept = number(data_set, "RescaleSlope", 1.0) or 1.0, number(data_set, "RescaleIntercept", 0.0)
     values = np.asarray(stored * np.float32(slope) + np.float32(intercept), dtype=np.float32)
     if not np.all(np.isfinite(values)):
         raise UnreadablePixels("pixel values that are no numbers")
-    if (padded := padding(stored, data_set)) is not None:
+    if (padded := padding(words, stored, data_set)) is not None:
         values[padded] = np.nan
     return values
 
@@ -79,6 +86,7 @@ def _decoded(data_set: Dataset) -> NDArray[Any]:
         return _decoded_jpeg(data_set)
     # native words are asked for whole: the decoder takes High Bit for Bits Stored - 1
     options: dict[str, Any] = {} if syntax.is_encapsulated else {"bits_stored": data_set.BitsAllocated}
+    options |= {name: default for keyword, name, default in _UNSAID if not is_said(data_set, keyword)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # excess bytes after the image are legal in old files
         return get_decoder(syntax).as_array(data_set, raw=True, index=0, **options)[0]
@@ -109,15 +117,25 @@ def stored_bits(words: NDArray[np.integer], data_set: Dataset) -> NDArray[np.int
     return values
 
 
-def padding(stored: NDArray[np.number], data_set: Dataset) -> NDArray[np.bool_] | None:
-    """Where the header says that pixels are no image, or None where it says nothing of the kind."""
+def padding(words: NDArray[np.number], stored: NDArray[np.number], data_set: Dataset) -> NDArray[np.bool_] | None:
+    """Where the header says that pixels are no image, or None where it says nothing of the kind.
+
+    The value may have been written with the other sign's VR, and need not fit into Bits Stored: whole words count too.
+    """
     low = number(data_set, "PixelPaddingValue", np.nan)
     if np.isnan(low):
         return None
-    high = number(data_set, "PixelPaddingRangeLimit", low)
-    values = np.asarray(stored, dtype=np.float64)
-    padded = (values >= min(low, high)) & (values <= max(low, high))
+    ends = np.array([low, number(data_set, "PixelPaddingRangeLimit", low)])
+    if stored.dtype.kind in "iu":
+        if ends.min() < -(1 << 8 * words.itemsize - 1) or ends.max() >= 1 << 8 * words.itemsize:
+            return None  # no pixel can have that value
+        ends = ends.astype(np.int64).astype(words.dtype)  # 63536 means -2000 where words are signed
+    padded = _between(stored, ends) | _between(words, ends)
     return None if padded.all() else padded
+
+
+def _between(values: NDArray[np.number], ends: NDArray[np.number]) -> NDArray[np.bool_]:
+    return np.asarray((values >= ends.min()) & (values <= ends.max()))
 
 
 def number(data_set: Dataset, keyword: str, default: float) -> float:
@@ -125,12 +143,17 @@ def number(data_set: Dataset, keyword: str, default: float) -> float:
     try:
         element = data_set.get(keyword)
     except Exception:  # a value that its VR forbids
-        return default
-    text = str(element).strip() if element is not None else ""
+        element = data_set.get_item(keyword).value
+    text = element.decode("latin-1") if isinstance(element, bytes) else str(element) if element is not None else ""
     try:
-        return float(text.split("\\")[0])
+        return float(text.split("\\")[0].replace(",", ".").strip(" \0"))  # no decimal string has another comma
     except ValueError:
         return default
+
+
+def is_said(data_set: Dataset, keyword: str) -> bool:
+    """True where the element is there and not empty, whatever it says."""
+    return keyword in data_set and data_set.get_item(keyword).value not in (None, "", b"")
 
 
 def oddities(data_set: Dataset) -> set[str]:
@@ -139,6 +162,8 @@ def oddities(data_set: Dataset) -> set[str]:
     is_native = not data_set.file_meta.TransferSyntaxUID.is_encapsulated and "PixelData" in data_set
     if is_native and len(data_set.get_item("PixelData").value) > _wanted_bytes(data_set) + 1:
         odd.add("bytes after the end of the image, ignored")
+    if any(not is_said(data_set, keyword) for keyword, *_ in _UNSAID) and "PixelData" in data_set:
+        odd.add("pixels of which not all is said, read as grey and unsigned")
     vrs = {data_set.get_item(keyword).VR for keyword in _DECIMAL_STRINGS if keyword in data_set}
     if vrs - {"DS", "UN", None}:
         odd.add("numbers under a VR that is not theirs, read as numbers")

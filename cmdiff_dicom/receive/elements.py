@@ -109,7 +109,8 @@ def _unpacked(element: RawElement, code: str) -> tuple[float, ...]:
 
 
 def _parsed(value: str) -> float | None:
+    """A decimal comma, which some software writes in countries that use it, can mean nothing else."""
     try:
-        return float(value)
+        return float(value.replace(",", "."))
     except ValueError:
         return None

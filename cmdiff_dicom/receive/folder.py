@@ -84,13 +84,20 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _after_meta(content: bytes) -> DicomFile:
-    """`content` begins with file meta information: always Explicit VR Little Endian, always group 0002 (PS3.10 7.1)."""
+    """`content` begins with file meta information: group 0002 in Little Endian, in Explicit VR as it should be or without.
+
+    Where it does not name the transfer syntax (PS3.10 7.1), the data set's first bytes show it, but for compressed pixels.
+    """
     stream = BytesIO(content)
-    meta = {int(element.tag): element.value for element in data_element_generator(stream, False, True, stop_when=_is_past_meta)}
+    is_implicit = not content[4:6].isalpha()
+    elements = data_element_generator(stream, is_implicit, True, stop_when=_is_past_meta)
+    meta = {int(element.tag): element.value for element in elements}
+    data_set = content[stream.tell() :]
     syntax, sop_class = (_text(meta.get(tag)) for tag in (_TRANSFER_SYNTAX_TAG, _SOP_CLASS_TAG))
+    syntax = syntax or _bare_transfer_syntax(data_set) or ""
     if not syntax:
         raise UnreadableInstance("file meta information: Transfer Syntax UID is missing")
-    return DicomFile(content[stream.tell() :], syntax, sop_class == MediaStorageDirectoryStorage)
+    return DicomFile(data_set, syntax, sop_class == MediaStorageDirectoryStorage)
 
 
 def _is_past_meta(tag: int, _vr: str | None, _length: int) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime
 from io import BytesIO
 
 from pydicom.filereader import data_element_generator
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from cmdiff_dicom.errors import UnreadableInstance
 from cmdiff_dicom.receive.elements import (
@@ -67,6 +67,7 @@ def read_instance(
 
     Pixels may be cut short or missing: whoever decodes them judges them. Raises: UnreadableInstance.
     """
+    transfer_syntax_uid = _true_syntax(data_set, transfer_syntax_uid)
     header = read_header(data_set, transfer_syntax_uid)
     uids = {tag: _uid(header, tag) for tag in _UIDS}
     study_uid = uids[0x0020000D]
@@ -112,6 +113,12 @@ def read_header(data_set: bytes, transfer_syntax_uid: str) -> Header:
         if not _UIDS.keys() <= header.keys():
             raise UnreadableInstance(f"data set: not readable as {transfer_syntax_uid} ({type(error).__name__})") from None
     return header
+
+
+def _true_syntax(data_set: bytes, transfer_syntax_uid: str) -> str:
+    """The agreed transfer syntax, but for a data set that was to be deflated and is not, as some senders leave it."""
+    is_plain = transfer_syntax_uid == DeflatedExplicitVRLittleEndian and data_set[:2] == b"\x08\0" and _names_vrs(data_set)
+    return ExplicitVRLittleEndian if is_plain else transfer_syntax_uid
 
 
 def _names_vrs(data_set: bytes) -> bool:

@@ -43,16 +43,10 @@ def notes_of(everything: Received) -> tuple[str, ...]:
 def deflated(datasets) -> Received:
     import zlib
 
-    from cmdiff_dicom.receive import read_instance
-    from cmdiff_dicom.records import Blob
-    from tests.support.received import NOON
-
     everything = Received()
-    for n, data_set in enumerate(datasets):
+    for data_set in datasets:
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        raw = packer.compress(encoded(data_set)) + packer.flush()
-        everything.blobs[str(n)] = raw
-        everything.instances.append(read_instance(raw, DeflatedExplicitVRLittleEndian, Blob(str(n), len(raw)), "", NOON))
+        everything.add(packer.compress(encoded(data_set)) + packer.flush(), DeflatedExplicitVRLittleEndian)
     return everything
 
 
@@ -70,7 +64,9 @@ def test_whole_numbers_come_back_as_they_were():
     assert np.array_equal(volume_of(received(series(volume=original))).array, original.array)
 
 
-@pytest.mark.parametrize(("sent", "agreed"), [(ImplicitVRLittleEndian, ExplicitVRLittleEndian), (ExplicitVRLittleEndian, ImplicitVRLittleEndian)])
+@pytest.mark.parametrize(
+    ("sent", "agreed"), [(ImplicitVRLittleEndian, ExplicitVRLittleEndian), (ExplicitVRLittleEndian, ImplicitVRLittleEndian)]
+)
 def test_implicit_vr_under_the_name_of_explicit_vr_gives_the_same_volume_and_the_reverse(sent, agreed):
     original = noise()
     datasets = series(volume=original)
@@ -183,7 +179,9 @@ def test_excess_bytes_after_the_image_are_ignored_and_noted():
 
 def test_a_slope_of_zero_is_no_slope():
     original = noise()
-    assert np.array_equal(volume_of(received(series(volume=original, RescaleSlope="0", RescaleIntercept="0"))).array, original.array)
+    assert np.array_equal(
+        volume_of(received(series(volume=original, RescaleSlope="0", RescaleIntercept="0"))).array, original.array
+    )
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -217,7 +215,9 @@ def test_a_compressed_data_set_cut_in_its_pixels_is_unusable_by_name():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLosslessSV1, JPEGExtended12Bit, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLosslessSV1, JPEGExtended12Bit, JPEGLSLossless, JPEG2000Lossless]
+)
 def test_broken_bytes_are_decoded_or_refused_and_nothing_else_happens(syntax):
     data_set = series(volume=noise(oblique_grid(shape=(8, 40, 48))), rescale_per_slice=True)[3]
     if syntax.is_encapsulated:
@@ -262,6 +262,59 @@ def test_padding_becomes_the_least_value():
     assert np.all(read[:, :2] == read[:, 2:].min())
 
 
+@pytest.mark.parametrize(
+    ("vr", "value", "attributes"),
+    [
+        ("SS", -2000, {"PixelRepresentation": 1, "BitsStored": 16, "HighBit": 15}),
+        ("US", 63536, {"PixelRepresentation": 1, "BitsStored": 16, "HighBit": 15}),
+        ("SS", -2000, {"PixelRepresentation": 0, "BitsStored": 16, "HighBit": 15}),
+        ("US", 63536, {"PixelRepresentation": 0, "BitsStored": 12, "HighBit": 11}),
+    ],
+)
+def test_padding_is_known_under_either_sign_and_outside_the_bits_stored(vr, value, attributes):
+    words = noise().array.astype(np.uint16)
+    padded = words.copy()
+    padded[:, :3] = 63536
+    datasets = with_pixels(series(), padded, **attributes)
+    for data_set in datasets:
+        data_set.add_new("PixelPaddingValue", vr, value)
+    wanted = np.where(padded == 63536, words[:, 3:].min(), words)
+    assert np.array_equal(volume_of(received(datasets)).array, wanted)
+
+
+@pytest.mark.parametrize("keyword", ["SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation"])
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_pixels_of_which_not_all_is_said_are_grey_and_unsigned_and_it_is_noted(keyword, is_empty):
+    original = noise()
+    datasets = series(volume=original)
+    for data_set in datasets:
+        setattr(data_set, keyword, None) if is_empty else delattr(data_set, keyword)
+    assert np.array_equal(volume_of(received(datasets)).array, original.array)
+    assert "not all is said" in notes_of(received(datasets))[0]
+
+
+def test_a_decimal_comma_is_a_decimal_point():
+    original = noise()
+    plain = received(series(volume=original, RescaleSlope="2.5", RescaleIntercept="-0.5"))
+    odd = Received()
+    for instance in plain.instances:
+        raw = plain.read(instance.blob.sha256)
+        for text in (b"2.5", b"-0.5", b"1.20000000000000\\0.90000000000000"):
+            assert text in raw
+            raw = raw.replace(text, text.replace(b".", b","))
+        odd.add(raw, instance.transfer_syntax_uid)
+    assert np.array_equal(volume_of(odd).array, volume_of(plain).array)
+    assert volume_of(odd).geometry.is_close(volume_of(plain).geometry)
+
+
+def test_a_data_set_that_was_to_be_deflated_and_is_not_gives_the_same_volume():
+    original = noise()
+    odd = Received()
+    for data_set in series(volume=original):
+        odd.add(encoded(data_set), DeflatedExplicitVRLittleEndian)
+    assert np.array_equal(volume_of(odd).array, original.array)
+
+
 def test_where_the_least_value_is_white_the_volume_is_inverted():
     original = noise()
     read = volume_of(received(series(volume=original, PhotometricInterpretation="MONOCHROME1"))).array
@@ -284,7 +337,9 @@ def test_numbers_under_a_wrong_vr_are_read_by_the_dictionarys_meaning():
     datasets = series(volume=original, RescaleSlope="2", RescaleIntercept="-3")
     strange = copy.deepcopy(datasets)
     for data_set in strange:
-        raw = {keyword: "\\".join(map(str, np.atleast_1d(data_set[keyword].value))) for keyword in ("PixelSpacing", "RescaleSlope")}
+        raw = {
+            keyword: "\\".join(map(str, np.atleast_1d(data_set[keyword].value))) for keyword in ("PixelSpacing", "RescaleSlope")
+        }
         for keyword, text in raw.items():
             data_set.add_new(data_set[keyword].tag, "UT", text)
         data_set.add_new("EchoTrainLength", "UT", "14.5")

@@ -16,6 +16,10 @@ def test_numbers_as_text_are_read_whatever_text_vr_the_file_names(vr):
     assert numbers(header(b"2.5\\2.5 ", vr), TAG, "DS") == (2.5, 2.5)
 
 
+def test_a_decimal_comma_is_a_decimal_point():
+    assert numbers(header(b"0,5\\-1,25e1 ", "DS"), TAG, "DS") == (0.5, -12.5)
+
+
 def test_an_integer_string_with_a_fraction_is_its_whole_part():
     assert integer(header(b"14.5", "IS"), TAG, "IS") == 14
 

@@ -1,6 +1,7 @@
 """A folder gives the instances that the network would have given."""
 
 import hashlib
+import struct
 from io import BytesIO
 from pathlib import Path
 
@@ -49,6 +50,31 @@ def test_a_bare_data_set_is_read_too(tmp_path, transfer_syntax):
 def test_a_file_without_preamble_is_read(tmp_path):
     (tmp_path / "old").write_bytes(part10()[132:])
     assert [instance.sop_uid for instance in instances_in(tmp_path)] == ["1.2.3"]
+
+
+def meta(*elements: tuple[int, bytes], is_implicit=False) -> bytes:
+    """A preamble and these elements of group 0002, all of them UIDs."""
+    encoded_ = b"".join(
+        struct.pack("<HH", 2, number) + (struct.pack("<L", len(v)) if is_implicit else b"UI" + struct.pack("<H", len(v))) + v
+        for number, v in elements
+    )
+    return bytes(128) + b"DICM" + encoded_
+
+
+@pytest.mark.parametrize("transfer_syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+@pytest.mark.parametrize("elements", [(), ((0x0002, b"1.2.840.10008.5.1.4.1.1.4\0"),)])
+def test_a_file_that_does_not_name_its_transfer_syntax_is_read_by_its_first_bytes(tmp_path, transfer_syntax, elements):
+    (tmp_path / "IM1").write_bytes(meta(*elements) + mr_data_set(transfer_syntax=transfer_syntax))
+    (instance,) = instances_in(tmp_path)
+    assert (instance.transfer_syntax_uid, instance.rows) == (transfer_syntax, 256)
+
+
+def test_file_meta_information_in_implicit_vr_is_read(tmp_path):
+    (tmp_path / "IM1").write_bytes(
+        meta((0x0010, b"1.2.840.10008.1.2\0"), is_implicit=True) + mr_data_set(transfer_syntax=IMPLICIT)
+    )
+    (instance,) = instances_in(tmp_path)
+    assert (instance.transfer_syntax_uid, instance.rows) == (IMPLICIT, 256)
 
 
 def test_names_and_depth_say_nothing(tmp_path):

@@ -63,6 +63,11 @@ def test_implicit_vr_under_the_name_of_explicit_vr_is_read_and_the_reverse(agree
     assert read(encoded(mr_header(), sent), agreed).acquisition == read_header().acquisition
 
 
+def test_a_data_set_that_was_to_be_deflated_and_is_not_is_kept_under_its_true_transfer_syntax():
+    instance = read(encoded(mr_header()), DEFLATED)
+    assert (instance.transfer_syntax_uid, instance.acquisition) == (EXPLICIT, read_header().acquisition)
+
+
 @pytest.mark.parametrize(
     ("character_set", "number"),
     [

@@ -31,6 +31,12 @@ class Received:
     def read(self, sha256: str) -> bytes:
         return self.blobs[sha256]
 
+    def add(self, data_set: bytes, transfer_syntax_uid: str, at: datetime = NOON) -> None:
+        """These bytes came in this transfer syntax."""
+        blob = Blob(hashlib.sha256(data_set).hexdigest(), len(data_set))
+        self.blobs[blob.sha256] = data_set
+        self.instances.append(read_instance(data_set, transfer_syntax_uid, blob, "SCANNER", at))
+
 
 def encoded(data_set: Dataset) -> bytes:
     """The data set's bytes in the transfer syntax of its file meta information."""
@@ -45,10 +51,7 @@ def received(*series: Iterable[Dataset], at: datetime = NOON) -> Received:
     """All data sets, received in the order given."""
     everything = Received()
     for data_set in (data_set for datasets in series for data_set in datasets):
-        raw = encoded(data_set)
-        blob = Blob(hashlib.sha256(raw).hexdigest(), len(raw))
-        everything.blobs[blob.sha256] = raw
-        everything.instances.append(read_instance(raw, str(data_set.file_meta.TransferSyntaxUID), blob, "SCANNER", at))
+        everything.add(encoded(data_set), str(data_set.file_meta.TransferSyntaxUID), at)
     return everything
 
 
