@@ -26,7 +26,7 @@ COLOURS = {
     DeliveryState.COMMITTED: "green",
     DeliveryState.FAILED: "red",
 }
-KEY_DIGITS = 12
+SHOWN_DIGITS = 12
 
 
 class NothingFound(Broken):
@@ -73,7 +73,7 @@ def show_one(settings: Settings, query: str, as_json: bool) -> int:
     for study_uid, events in histories.items():
         console.print(f"\n[bold]History[/bold] of {study_uid}")
         for event in events:
-            line = f"  {_when(event.at)}  {event.key[:KEY_DIGITS]:{KEY_DIGITS}}  {event.what}  {event.detail}"
+            line = f"  {_when(event.at)}  {event.key[:SHOWN_DIGITS]:{SHOWN_DIGITS}}  {event.what}  {event.detail}"
             console.print(line, markup=False)
     return 0
 
@@ -88,7 +88,7 @@ def retry(settings: Settings, query: str, as_json: bool) -> int:
         return 0 if any(retried.values()) else 1
     for job in newest.values():
         nothing = f"is {job.state.value}: nothing of it has failed or was refused, so nothing to retry."
-        print(job.key[:KEY_DIGITS], "waits again; a worker takes it within seconds." if retried[job.key] else nothing)
+        print(job.key[:SHOWN_DIGITS], "waits again; a worker takes it within seconds." if retried[job.key] else nothing)
     return 0 if any(retried.values()) else 1
 
 
@@ -154,7 +154,7 @@ def _print_jobs(jobs: tuple[Job, ...], ledger: Ledger) -> None:
     for job in jobs:
         sent = "\n".join(f"{delivery.destination}: {_delivery_word(delivery)}" for delivery in ledger.deliveries(job.key))
         table.add_row(
-            job.key[:KEY_DIGITS], escape(job.accession_number), job.study_uid, str(job.revision),
+            job.key[:SHOWN_DIGITS], escape(job.accession_number), job.study_uid, str(job.revision),
             _coloured(job.state), escape(job.reason), escape(sent), _when(job.updated_at),
         )  # fmt: skip
     _console().print(table)
@@ -163,7 +163,7 @@ def _print_jobs(jobs: tuple[Job, ...], ledger: Ledger) -> None:
 def _print_job(console: Any, job: Job, deliveries: tuple[Delivery, ...]) -> None:
     from rich.markup import escape
 
-    console.print(f"\n[bold]{job.key[:KEY_DIGITS]}[/bold]  revision {job.revision}  {_coloured(job.state)}")
+    console.print(f"\n[bold]{job.key[:SHOWN_DIGITS]}[/bold]  revision {job.revision}  {_coloured(job.state)}")
     lines = {
         "study": job.study_uid,
         "accession number": job.accession_number,

@@ -209,32 +209,36 @@ def read_settings(path: Path | None = None, environment: dict[str, str] | None =
             raise SettingsFault(f"{path}: cannot be read ({error.strerror}); name another file with --settings") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsFault(f"{path}: is not TOML: {error}") from None
-    _override(values, environ)
+    overridden = _override(values, environ)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        source = str(path) if path else "settings"
-        faults = [f"{source}: {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors()]
+        faults = []
+        for fault in error.errors():
+            key = tuple(map(str, fault["loc"]))
+            source = overridden.get(key[:2]) or overridden.get(key[:1]) or path or "settings"
+            faults.append(f"{source}: {'.'.join(key) or 'file'}: {fault['msg']}")
         raise SettingsFault("\n".join(faults) + "\nSee deploy/settings.example.toml for every key.") from None
 
 
-def _override(values: dict[str, Any], environ: dict[str, str]) -> None:
-    """CMDIFF_SLICE__KEY=value into `values`; lists are comma-separated."""
+def _override(values: dict[str, Any], environ: dict[str, str]) -> dict[tuple[str, ...], str]:
+    """CMDIFF_SLICE__KEY=value and CMDIFF_STATE=value into `values`; lists are comma-separated. Which variable set which key."""
+    overridden: dict[tuple[str, ...], str] = {}
     for name, text in sorted(environ.items()):
-        if not name.startswith(ENVIRONMENT_PREFIX):
+        part, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if name == f"{ENVIRONMENT_PREFIX}STATE":
+            values["state"] = text
+            overridden["state",] = name
+        if not name.startswith(ENVIRONMENT_PREFIX) or not key:
             continue
-        part, _, key = name[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
-        if not key:
-            if part == "state":
-                values["state"] = text
-            continue
-        field = Settings.model_fields.get(part)
-        slice_type = field.annotation if field else None
-        if not (isinstance(slice_type, type) and issubclass(slice_type, Slice)):
-            continue
-        key_field = slice_type.model_fields.get(key)
-        is_list = key_field is not None and "tuple" in str(key_field.annotation)
-        value: object = [piece.strip() for piece in text.split(",") if piece.strip()] if is_list else text
         given = values.setdefault(part, {})
-        if isinstance(given, dict):  # else a fault, which is told with all others
-            given[key] = value
+        if isinstance(given, dict):  # else a fault of the file, which is told with all others
+            given[key] = [piece.strip() for piece in text.split(",") if piece.strip()] if _is_list(part, key) else text
+            overridden[(part, key) if part in Settings.model_fields else (part,)] = name
+    return overridden
+
+
+def _is_list(part: str, key: str) -> bool:
+    field = Settings.model_fields.get(part)
+    of_slice = getattr(field and field.annotation, "model_fields", {})
+    return key in of_slice and "tuple" in str(of_slice[key].annotation)

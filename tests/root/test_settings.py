@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cmdiff_dicom.errors import SettingsFault
@@ -20,8 +22,8 @@ def test_without_a_file_the_defaults_hold():
 
 def test_the_environment_overrides_the_file(tmp_path):
     path = written(tmp_path, "[listen]\nport = 4242\n")
-    settings = read_settings(path, {"CMDIFF_LISTEN__PORT": "104", "CMDIFF_LISTEN__CALLING_AE_TITLES": "PACS, SCANNER"})
-    assert settings.listen.port == 104
+    settings = read_settings(path, {"CMDIFF_LISTEN__PORT": "104", "CMDIFF_LISTEN__CALLING_AE_TITLES": "PACS, SCANNER", "CMDIFF_STATE": "/data"})
+    assert (settings.listen.port, settings.state) == (104, Path("/data"))
     assert settings.listen.calling_ae_titles == ("PACS", "SCANNER")
 
 
@@ -30,6 +32,17 @@ def test_all_faults_are_told_at_once(tmp_path):
     with pytest.raises(SettingsFault) as fault:
         read_settings(path, {})
     assert all(key in str(fault.value) for key in ("listen.port", "listen.prot", "dispatch.quiet_s"))
+
+
+def test_a_fault_of_the_environment_names_its_variable(tmp_path):
+    path = written(tmp_path, "[listen]\nport = 99999\n")
+    variables = {"CMDIFF_SPOOL__KEEP_DAYS": "soon", "CMDIFF_LISTN__PORT": "104", "CMDIFF_SPOOL__FOLDR": "/", "CMDIFF_TEST_DATA": "/data"}
+    with pytest.raises(SettingsFault) as fault:
+        read_settings(path, variables)
+    told = str(fault.value).splitlines()
+    beginnings = ["CMDIFF_SPOOL__KEEP_DAYS: spool.keep_days:", "CMDIFF_LISTN__PORT: listn:", "CMDIFF_SPOOL__FOLDR: spool.foldr:", f"{path}: listen.port:"]
+    assert all(any(line.startswith(beginning) for line in told) for beginning in beginnings)
+    assert len(told) == len(beginnings) + 1
 
 
 def test_a_destination_without_address_is_a_fault(tmp_path):
