@@ -125,7 +125,7 @@ quiet_s = {QUIET_S}
 give_up_s = {4 * QUIET_S}
 tick_s = 0.25
 [segment]
-weights = "{weights}"
+weights = {json.dumps(weights)}
 [[destinations]]
 name = "demo PACS"
 ae_title = "DEMOPACS"

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pynetdicom import build_context
+from pynetdicom.sop_class import Verification
 
 from cmdiff_dicom import checkup, services
 from cmdiff_dicom.checkup import check_everything
@@ -115,7 +117,7 @@ def test_the_last_caller_is_named(settings_with, tmp_path):
     settings = settings_with()
     with services.listening(settings):
         with DemoPacs(tmp_path / "pacs", "SCANNER", routes_to=("CMDIFF", "127.0.0.1", settings.listen.port)) as scanner:
-            scanner._associate([services_verification()]).release()
+            scanner._associate([build_context(Verification)]).release()
         finding = found(settings, "last caller")
     assert finding.level == "OK" and finding.found.startswith("SCANNER from 127.0.0.1")
 
@@ -174,13 +176,7 @@ def test_the_exit_status_is_1_only_where_something_failed(tmp_path, capsys):
     bad = tmp_path / "bad.toml"
     bad.write_text(text.replace("low_water_gb = 0", "low_water_gb = 1e9"))
     assert main(["check", "--settings", str(good)]) == 0
+    capsys.readouterr()
     assert main(["check", "--settings", str(bad), "--json"]) == 1
-    findings = json.loads(capsys.readouterr().out.partition("[\n")[2].join(("[\n", "")))
+    findings = json.loads(capsys.readouterr().out)
     assert [finding["about"] for finding in findings if finding["level"] == "FAIL"] == ["spool"]
-
-
-def services_verification():
-    from pynetdicom import build_context
-    from pynetdicom.sop_class import Verification
-
-    return build_context(Verification)

@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 
 def test_it_is_renewed_while_the_work_goes_on_and_not_after():
     renewals = []
-    with renewed(lambda: bool(renewals.append(1)) or True, every_s=0.01):
+    with renewed(lambda: renewals.append(1) is None, every_s=0.01):
         assert eventually(lambda: len(renewals) >= 3)
     count = len(renewals)
     assert not [thread for thread in threading.enumerate() if thread.name == "lease"]
@@ -28,7 +28,7 @@ def test_it_is_renewed_while_the_work_goes_on_and_not_after():
 
 def test_a_lease_that_is_anothers_is_not_asked_about_again():
     asked = []
-    with renewed(lambda: bool(asked.append(1)), every_s=0.01):
+    with renewed(lambda: asked.append(1) is not None, every_s=0.01):
         assert eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "lease"])
     assert len(asked) == 1
 
