@@ -14,8 +14,8 @@ VOCABULARY = frozenset(
     TFE TFL FLASH VIBE TSE FSE SE GRE GR GE EPI EP IR DIR PSIR DIXON FS FATSAT FAT INV1 INV2 UNI RMS MAGNITUDE PHASE
     DWI DTI DIFF DIFFUSION ADC TRACE TRACEW TENSOR SWI SWIP SWAN VENBOLD T2STAR TOF MRA MRV PCA COW VENC ANGIO BOLD FMRI
     PERF PERFUSION DSC DCE ASL PASL PCASL CBF CBV RELCBF RCBF RCBV MTT TTP KTRANS MAP MAPPING FIELDMAP SPECTRO SVS CSI MRS
-    GD GAD GADO POST POSTGAD POSTGD POSTCONTRAST CE KM C+ +C PRE PREGAD PREGD PRECONTRAST WO W/O WITHOUT OHNE SANS W WITH
-    CONTRAST KONTRAST CONTRASTE MDC CIV INJ INJECTE INJECTION VOR AVANT ANTES PRIMA SIN SENZA ZONDER UDEN UTAN
+    GD GAD GADO POST POSTGAD POSTGD POSTCON POSTCONTRAST CE KM C+ +C PRE PREGAD PREGD PRECON PRECONTRAST WO W/O WITHOUT OHNE
+    SANS W WITH CONTRAST KONTRAST CONTRASTE MDC CIV INJ INJECTE INJECTION VOR AVANT ANTES PRIMA SIN SENZA ZONDER UDEN UTAN
     NATIVE NATIV UNENHANCED LOCALIZER LOCALISER SCOUT SURVEY PILOT LOC MPR MIP MINIP PROJECTION SUB SUBTRACTION
     AX AXIAL SAG SAGITTAL COR CORONAL TRA 3D 2D BRAIN HEAD NECK ORBIT SPINE CERVICAL LUMBAR THORACIC KNEE LIVER PELVIS
     SHOULDER HIP ANKLE WRIST ELBOW ABDOMEN PROSTATE BREAST HEART
@@ -27,19 +27,37 @@ _ANYWHERE = re.compile(
     "(?=(MP2RAGE|MEMPRAGE|MPRAGE|FLAIR|LOCALI[ZS]ER|SCOUT|PCASL|DIFFUSION|PERFUSION|SPINE|KNEE|SHOULDER|LIVER|PROSTATE))"
 )
 _WEIGHTING = re.compile(r"(?:(?<![A-Z0-9])|(?<=AX)|(?<=SAG)|(?<=COR)|(?<=TRA)|(?<=[23]D))T[12](?![0-9])")
-_SURGERY = re.compile(r"(?<![A-Z])(?:PRE|POST)[ _-]?OP(?![A-Z])")  # before or after an operation, not an injection
-_PLUS_AGENT = re.compile(r"\+ ?(?:C|GD|GAD|KM)(?![A-Z])|(?<![A-Z])C\+")
+_DOUBLE_INVERSION = re.compile(r"(?<![A-Z])DIR(?![A-Z])")
+_NO_INJECTION_MEANT = re.compile(
+    r"(?<![A-Z0-9])(?:"
+    # before or after an operation or treatment, or a place
+    r"(?:PRE|POST)[ _-]?(?:OP|OPERA[A-Z]*|SURG[A-Z]*|RESEC[A-Z]*|BIOPSY|TREAT[A-Z]*|RADI[A-Z]*|CHEMO[A-Z]*|PROC[A-Z]*|FOSSA)"
+    # without suppression of fat
+    r"|(?:W/?O|WITHOUT|NO|NON|OHNE|SANS|SIN|SENZA)[ _-]?F(?:S|AT)[ _-]?(?:SAT|SUPP?[A-Z]*)?"
+    # before and after, with and without: said of a whole study
+    r"|PRE[ _]?(?:[-/&+]|AND)?[ _]?POST|W(?:ITH)?[ _]?(?:[/&+]|AND)?[ _]?W(?:/?O|ITHOUT)"
+    r"|W(?:/?O|ITHOUT)[ _]?(?:[/&+]|AND)?[ _]?W(?:ITH)?"
+    r")(?![A-Z])"
+)
+_WITHOUT_AGENT = re.compile(r"(?<![A-Z])NON?[ _-]?(?:C|CE|CON|CONTRAST|GAD[A-Z]*|GD|KM)(?![A-Z])")
+_AGENT = re.compile(
+    r"\+ ?(?:C|GD|GAD|KM)(?![A-Z])|(?<![A-Z])C\+"
+    r"|(?<![A-Z])(?:POS|CON|COM|AVEC|MIT|NACH|MED|MET|APRES|DOPO)[ _-](?:CONTRASTE?|KONTRAST|KONTRASTMITTEL)(?![A-Z])"
+    r"|(?<![A-Z])(?:GAD[AO]VIST|DOTAREM|CLARISCAN|PROHANCE|MULTIHANCE|MAGNEVIST|OMNISCAN|ELUCIREM|VUEWAY)(?![A-Z])"
+)
 
 _NO_AGENT = frozenset("|NONE|NO|N|NIL|NO CONTRAST|WITHOUT|WITHOUT CONTRAST|W/O|NA|N/A|UNKNOWN".split("|"))
 
 
 def known_words(*texts: str) -> frozenset[str]:
     """The vocabulary's words found in `texts`, upper case; everything else is dropped."""
-    joined = _SURGERY.sub(" ", " ".join(texts).upper().replace("T2*", " T2STAR "))
+    joined = _NO_INJECTION_MEANT.sub(" ", " ".join(texts).upper().replace("T2*", " T2STAR "))
+    joined = _WITHOUT_AGENT.sub(" UNENHANCED ", joined)
     pieces = re.split(r"[^A-Z0-9+/]+", joined)
     split = re.findall(r"T2STAR|[A-Z]+[0-9]?|[0-9]D", joined)
-    found = {word for word in (*pieces, *split, *_ANYWHERE.findall(joined), *_WEIGHTING.findall(joined)) if word in VOCABULARY}
-    if _PLUS_AGENT.search(joined):
+    inside = (finding for pattern in (_ANYWHERE, _WEIGHTING, _DOUBLE_INVERSION) for finding in pattern.findall(joined))
+    found = {word for word in (*pieces, *split, *inside) if word in VOCABULARY}
+    if _AGENT.search(joined):
         found.add("+C")
     return frozenset(found)
 

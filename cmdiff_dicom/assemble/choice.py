@@ -132,14 +132,21 @@ def _extent_mm(stack: Stack) -> NDArray[np.float64]:
 
 
 def _pair_of_t1(stacks: tuple[Stack, ...]) -> tuple[Stack, Stack] | None:
-    """The best two like T1 of one study, earlier first: the later may be after contrast."""
+    """The best two like T1 of one study, earlier first: the later may be after contrast.
+
+    Two of one time are one acquisition, which scanners also keep without its corrections, and tell nothing.
+    """
     candidates = sorted((s for s in stacks if s.sequence is Sequence.T1N and not s.fault), key=_preference, reverse=True)
     for n, best in enumerate(candidates):
         for other in candidates[n + 1 :]:
-            if are_alike(best, other):
-                before, after = sorted((best, other), key=lambda s: (s.instances[0].acquisition.acquisition_time, s.series_uid))
+            if are_alike(best, other) and (not _time(best) or _time(best) != _time(other)):
+                before, after = sorted((best, other), key=lambda s: (_time(s), s.series_uid))
                 return before, after
     return None
+
+
+def _time(stack: Stack) -> str:
+    return stack.instances[0].acquisition.acquisition_time
 
 
 def are_alike(one: Stack, other: Stack) -> bool:

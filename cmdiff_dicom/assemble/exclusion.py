@@ -15,13 +15,16 @@ _NEVER_IMAGE_TYPES = {
         *("MPR", "CSA MPR", "REFORMATTED", "RESAMPLED", "CURVED", "MIP", "MIN_IP", "MINIP", "CSA MIP"),
         *("PROJECTION IMAGE", "MAX_IP", "VOLUME_RENDER", "3D RENDERING"),
     ),
-    "subtraction": ("SUB", "SUBTRACTION"),
+    "subtraction": ("SUB", "SUBTRACT", "SUBTRACTION"),
+    "fat or opposed phase of a Dixon": ("FAT", "F", "FAT_FRACTION", "FF", "OPP_PHASE", "OUT_PHASE", "OUT_OF_PHASE", "OP"),
     "localizer": ("LOCALIZER", "SCOUT"),
     "screen capture": ("SCREEN SAVE", "SCREENSAVE", "SCREEN_CAPTURE", "SECONDARY CAPTURE", "CAPTURE"),
     "tiles of many slices": ("MOSAIC", "VFRAME"),
     "spectroscopy": ("SPECTROSCOPY", "METABOLITE_MAP", "METABOLITE MAP"),
     "phase": ("P", "PHASE", "PHASE MAP", "PHASE_MAP", "I", "IMAGINARY", "MIXED", "B0", "FIELD_MAP", "B0 MAP"),
-    "parameter map": ("T1 MAP", "T2 MAP", "T2_STAR MAP", "T1_MAP", "T2_MAP", "R2_MAP", "R2_STAR_MAP", "PROTON_DENSITY_MAP"),
+    "parameter map": (
+        *("MAP", "T1 MAP", "T2 MAP", "T2_STAR MAP", "T1_MAP", "T2_MAP", "R2_MAP", "R2_STAR_MAP", "PROTON_DENSITY_MAP"),
+    ),
     "motion": ("MOTION",),
     "single inversion of an MP2RAGE": ("INV1", "INV2"),
 }

@@ -125,10 +125,12 @@ def _inversion_spin_echo(tr: float, te: float, ti: float | None) -> tuple[str, s
 
 _T1_WORDS = frozenset("T1 T1W T1WI T1C MPRAGE MEMPRAGE MP2RAGE BRAVO SPGR FSPGR".split())
 _T2_WORDS = frozenset("T2 T2W T2WI".split())
-CONTRAST_WORDS = frozenset("GD GAD GADO POST POSTGAD POSTGD POSTCONTRAST CE KM MDC CIV INJ INJECTE INJECTION C+ +C T1C".split())
+CONTRAST_WORDS = frozenset(
+    "GD GAD GADO POST POSTGAD POSTGD POSTCON POSTCONTRAST CE KM MDC CIV INJ INJECTE INJECTION C+ +C T1C".split()
+)
 WITHOUT_WORDS = frozenset(
     """
-    PRE PREGAD PREGD PRECONTRAST WO W/O WITHOUT NATIVE NATIV UNENHANCED OHNE VOR SANS AVANT SIN ANTES SENZA PRIMA ZONDER
+    PRE PREGAD PREGD PRECON PRECONTRAST WO W/O WITHOUT NATIVE NATIV UNENHANCED OHNE VOR SANS AVANT SIN ANTES SENZA PRIMA ZONDER
     UDEN UTAN
     """.split()
 )
@@ -227,4 +229,5 @@ def _named(a: Acquisition, contrast: str, reason: str) -> Recognition:
 
 
 def is_fat_suppressed(a: Acquisition) -> bool:
-    return "FS" in a.scan_options or bool(a.words & {"FS", "FATSAT"})
+    """True where fat is dark: suppressed, or left out as in the water image of a Dixon."""
+    return "FS" in a.scan_options or bool(a.words & {"FS", "FATSAT"}) or bool({"WATER", "W"} & set(a.image_type[2:]))

@@ -21,8 +21,8 @@ from cmdiff_dicom.records import ReceivedInstance, Stack
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR = frozenset({"1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.3", "1.2.840.10008.5.1.4.1.1.4.4"})
 
-ORIENTATION_TOLERANCE = 1e-3
-"""Largest difference of a direction cosine within one stack; scanners jitter in the last digits only."""
+JITTER = 1e-3
+"""Largest difference of a direction cosine, or in mm of a pixel's edge, within one stack: the last digits only."""
 STEP_TOLERANCE = 0.02
 """Largest difference of a slice from its place on the even grid, as a part of the spacing (at least 0.01 mm)."""
 GAP = 1.2
@@ -177,13 +177,14 @@ def _alike(instances: list[ReceivedInstance]) -> list[tuple[tuple[object, ...], 
     """Groups of one orientation, matrix, pixel spacing, echo time, Image Type and frame of reference, with their key."""
     orientations: list[tuple[float, ...]] = []
     echoes: list[float] = []
+    spacings: list[tuple[float, ...]] = []
     groups: dict[tuple[object, ...], list[ReceivedInstance]] = defaultdict(list)
     for instance in sorted(instances, key=lambda i: (i.sop_uid, i.blob.sha256)):
         echo = instance.acquisition.echo_time_ms
         key = (
-            _class_of(instance.orientation, orientations, _is_parallel),
+            _class_of(instance.orientation, orientations, _is_same),
             None if echo is None else _class_of(echo, echoes, lambda a, b: abs(a - b) <= max(0.1, 0.02 * b)),
-            (instance.rows, instance.columns, *(round(spacing, 3) for spacing in instance.pixel_spacing_mm)),
+            (instance.rows, instance.columns, _class_of(instance.pixel_spacing_mm, spacings, _is_same)),
             instance.acquisition.image_type,
             instance.frame_of_reference_uid,
         )
@@ -191,8 +192,8 @@ def _alike(instances: list[ReceivedInstance]) -> list[tuple[tuple[object, ...], 
     return list(groups.items())
 
 
-def _is_parallel(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in zip(one, other, strict=True))
+def _is_same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return all(abs(a - b) <= JITTER for a, b in zip(one, other, strict=True))
 
 
 def _class_of(value: Value, known: list[Value], is_same: Callable[[Value, Value], bool]) -> int:

@@ -144,6 +144,13 @@ def test_fat_suppressed_images_serve_only_where_nothing_else_does():
     assert series_of(choice(series(Sequence.T2F), fat_suppressed), Sequence.T1C) == fat_suppressed[0].SeriesInstanceUID
 
 
+def test_the_water_image_of_a_dixon_serves_only_where_nothing_else_does_and_its_fat_image_never():
+    images = {kind: series(number=n, ImageType=["DERIVED", "PRIMARY", "DIXON", kind]) for n, kind in enumerate(("WATER", "IN_PHASE", "FAT", "OPP_PHASE"), 5)}
+    assert series_of(choice(*images.values()), Sequence.T2F) == images["IN_PHASE"][0].SeriesInstanceUID
+    assert series_of(choice(*(images[kind] for kind in ("WATER", "FAT"))), Sequence.T2F) == images["WATER"][0].SeriesInstanceUID
+    assert choice(images["FAT"], images["OPP_PHASE"]).refusal
+
+
 def test_contrast_words_that_stand_on_every_series_describe_the_study():
     protocol = "BRAIN POST GAD"
     untagged = {"ContrastBolusAgent": None, "ContrastBolusVolume": None, "ContrastBolusStartTime": None}
@@ -169,6 +176,20 @@ def test_the_later_of_two_like_t1_may_be_after_contrast_and_pixels_decide():
     assert series_of(chosen, Sequence.T1N) == before[0].SeriesInstanceUID
     assert series_of(chosen, Sequence.T1C) == after[0].SeriesInstanceUID
     assert "if its pixels enhance" in chosen.stacks[Sequence.T1C].why
+
+
+def test_one_acquisition_kept_with_and_without_correction_is_no_pair_and_hides_none():
+    """Scanners keep a corrected and an uncorrected series of every scan, with one time and two Image Types."""
+    kept_twice = [
+        (plain_t1(number, ImageType=["ORIGINAL", "PRIMARY", "M", "NORM", "DIS3D"], AcquisitionTime=time),
+         plain_t1(number + 10, ImageType=["ORIGINAL", "PRIMARY", "M", "ND"], AcquisitionTime=time))
+        for number, time in ((1, "101000"), (4, "102000"))
+    ]  # fmt: skip
+    flair = series(Sequence.T2F, number=2)
+    assert Sequence.T1C not in choice(*kept_twice[0], flair).stacks
+    chosen = choice(*kept_twice[0], *kept_twice[1], flair)
+    times = [chosen.stacks[s].instances[0].acquisition.acquisition_time for s in (Sequence.T1N, Sequence.T1C)]
+    assert times == ["101000", "102000"]
 
 
 def test_two_t1_of_another_kind_are_no_pair():

@@ -68,7 +68,7 @@ def test_other_contrasts_are_called_by_their_name(acquisition, kind):
     assert why(acquisition).startswith(kind)
 
 
-@pytest.mark.parametrize("value", ["ADC", "MPR", "MIP", "PROJECTION IMAGE", "SUBTRACTION", "SCREEN SAVE", "DIFFUSION", "REFORMATTED", "LOCALIZER", "MOSAIC"])
+@pytest.mark.parametrize("value", ["ADC", "MPR", "MIP", "PROJECTION IMAGE", "SUBTRACTION", "SCREEN SAVE", "DIFFUSION", "REFORMATTED", "LOCALIZER", "MOSAIC", "FAT", "F", "OPP_PHASE", "MAP"])
 @pytest.mark.parametrize("acquisition", [T1_SE, T2, FLAIR])
 def test_derived_images_and_screen_captures_never_serve(acquisition, value):
     assert seen(acquisition, image_type=("DERIVED", "PRIMARY", value)) is None
@@ -147,12 +147,12 @@ def test_dark_fluid_with_a_short_echo_is_a_t1():
     assert seen(tirm, "t1_tirm_tra_dark-fluid") is Sequence.T1N
 
 
-@pytest.mark.parametrize("description", ["T1 GD", "t1_mprage +C", "T1 C+", "AX T1 POST", "T1 CE", "t1 tra KM", "T1c", "T1 GAD", "AX T1 W CONTRAST"])
+@pytest.mark.parametrize("description", ["T1 GD", "t1_mprage +C", "T1 C+", "AX T1 POST", "T1 CE", "t1 tra KM", "T1c", "T1 GAD", "AX T1 W CONTRAST", "T1 Dotarem", "T1 con contraste", "T1 POSTCON"])
 def test_a_description_after_contrast_makes_a_t1c(description):
     assert seen(T1_SE, description) is Sequence.T1C
 
 
-@pytest.mark.parametrize("description", ["T1 PRE GAD", "T1 W/O GAD", "T1 without contrast", "T1 nativ", "T1 vor KM", "T1 sans gado"])
+@pytest.mark.parametrize("description", ["T1 PRE GAD", "T1 W/O GAD", "T1 without contrast", "T1 nativ", "T1 vor KM", "T1 sans gado", "T1 NO GAD", "T1 NON-CONTRAST", "T1 PRECON", "T1W WO CONTRAST"])
 def test_a_description_before_contrast_makes_none(description):
     assert seen(T1_SE, description) is Sequence.T1N
     assert seen(T1_SE, description, contrast_agent=True) is Sequence.T1N
@@ -178,8 +178,21 @@ def test_a_sagittal_2d_t2_may_be_a_spine_unless_it_says_head():
     assert seen(T2, "Ax T2") is Sequence.T2W
 
 
-def test_an_operation_is_no_injection():
-    assert seen(T1_SE, "T1 post-op") is Sequence.T1N
+@pytest.mark.parametrize("what", ["post-op", "POST OPERATIVE", "POST FOSSA", "post radiation", "POST TREATMENT", "W/WO", "PRE & POST", "with and without contrast"])
+def test_an_operation_a_place_and_both_at_once_say_nothing_about_an_agent(what):
+    assert seen(T1_SE, f"AX T1 {what}") is Sequence.T1N
+    assert seen(T1_SE, f"AX T1 {what}", contrast_agent=True) is Sequence.T1C
+
+
+@pytest.mark.parametrize("what", ["POST W/O FS", "+C WITHOUT FATSAT", "post no fat sat"])
+def test_what_is_without_fat_suppression_is_not_without_an_agent(what):
+    assert seen(T1_SE, f"AX T1 {what}") is Sequence.T1C
+    assert "fat suppressed" not in why(T1_SE, f"AX T1 {what}")
+
+
+@pytest.mark.parametrize("description", ["t2_spc_dir3d_p2", "3D DIR"])
+def test_a_double_inversion_is_no_flair_though_one_of_its_inversions_is(description):
+    assert seen(FLAIR, description) is None
 
 
 @given(

@@ -89,6 +89,13 @@ def test_orientation_that_jitters_in_the_last_digits_stays_one_stack():
     assert not only(datasets).fault
 
 
+def test_pixel_spacing_that_jitters_in_the_last_digits_stays_one_stack():
+    datasets = series()
+    for n, data_set in enumerate(datasets):
+        data_set.PixelSpacing = [["0.9375", "0.9375"], ["0.93749999", "0.937500001"]][n % 2]
+    assert not only(datasets).fault
+
+
 def test_series_are_told_apart_by_their_uid_alone():
     first, second = series(number=1, SeriesNumber=None), series(number=2, SeriesNumber=None, volume=noise(seed=9))
     for one, other in zip(first, second, strict=True):
