@@ -1,8 +1,4 @@
-"""The command line: parse, call one function, print. Heavy libraries are imported inside the commands that need them.
-
-Exit status: 0 done; 1 a fault, told in one message on stderr; 2 the command line is wrong; `segment` also 3 not analysed,
-4 no tumour found.
-"""
+"""The command line: parse, call one function, print. Heavy libraries are imported inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -29,7 +25,8 @@ Begin with:
   cmdiff-dicom check --settings settings.toml        is everything in place, and what to mend
   cmdiff-dicom run --settings settings.toml          serve: listener, dispatcher, workers and a Redis of its own
 
-Exit status: 0 done, 1 a fault (told on stderr), 2 a wrong command line; `segment`: 3 not analysed, 4 no tumour found.
+Exit status: 0 done, 1 a fault (told on stderr), 2 a wrong command line; `check`: 1 something is to be mended; `jobs retry`: 1 there
+is nothing to retry; `segment`: 3 not analysed, 4 no tumour found.
 Research use, not for diagnosis.
 """
 
