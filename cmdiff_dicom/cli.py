@@ -25,8 +25,8 @@ Begin with:
   cmdiff-dicom check --settings settings.toml        is everything in place, and what to mend
   cmdiff-dicom run --settings settings.toml          serve: listener, dispatcher, workers and a Redis of its own
 
-Exit status: 0 done, 1 a fault (told on stderr), 2 a wrong command line; `check`: 1 something is to be mended; `jobs retry`: 1 there
-is nothing to retry; `segment`: 3 not analysed, 4 no tumour found.
+Exit status: 0 done, 1 a fault (told on stderr), 2 a wrong command line; `check`: 1 something is to be mended;
+`jobs retry`: 1 nothing to retry; `segment`: 3 not analysed, 4 no tumour found.
 Research use, not for diagnosis.
 """
 
