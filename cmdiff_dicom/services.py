@@ -109,8 +109,10 @@ def dispatch(settings: Settings) -> int:
 
 def worker(settings: Settings, queues: Sequence[str], settings_path: Path | None) -> int:
     """Keeps one child for each queue until told to stop; 1 where one cannot be kept alive."""
-    from cmdiff_dicom.dispatch import stop_signal
+    from cmdiff_dicom.dispatch import SEGMENT_QUEUE, stop_signal
 
+    if SEGMENT_QUEUE in queues:
+        _want_torch()  # told once and here, not by each child
     with stop_signal() as stop, working(settings, queues, settings_path) as supervisor:
         while not stop.wait(1.0):
             if not supervisor.tick():
@@ -164,14 +166,18 @@ def serve(settings: Settings, queue: str) -> int:
 
     ledger, spool = open_the_ledger(settings), open_spool(settings)
     if queue == SEGMENT_QUEUE:
-        if fault := why_no_torch():  # else the process that loads it dies without a word, again and again
-            raise Broken(fault)
+        _want_torch()  # else the process that loads it dies without a word, again and again
         segment, load_model = segment_worker(settings, ledger, spool)
         app = make_celery_app(settings.queue.url, segment, _not_here, _not_here)
         return serve_queue(app, queue, 1, load_model)
     deliver, ask = deliver_worker(settings, ledger, spool)
     app = make_celery_app(settings.queue.url, _not_here, deliver, ask)
     return serve_queue(app, queue, settings.deliver.processes, lambda: None)
+
+
+def _want_torch() -> None:
+    if fault := why_no_torch():
+        raise Broken(fault)
 
 
 def _not_here(_: object) -> None:

@@ -99,6 +99,12 @@ def test_a_queue_that_is_none_is_told(capsys, settings_file):
     assert (status, "segment or deliver" in err) == (1, True)
 
 
+def test_a_worker_that_cannot_segment_says_so_before_it_starts_children(capsys, settings_file, monkeypatch):
+    monkeypatch.setattr("cmdiff_dicom.services.why_no_torch", lambda: "torch is not installed")
+    status, _, err = told(capsys, "worker", "--settings", settings_file)
+    assert (status, err) == (1, "cmdiff-dicom: torch is not installed\n")
+
+
 def test_a_ledger_of_no_kind_is_told(capsys, tmp_path):
     path = tmp_path / "settings.toml"
     path.write_text(f'state = "{tmp_path}"\n[ledger]\nurl = "nonsense://x"\n')
