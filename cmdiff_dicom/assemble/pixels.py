@@ -23,6 +23,9 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
 """The four JPEG syntaxes of PS3.5 A.4.1: baseline, extended (12 bits), lossless."""
 _FIRST_PIXEL_TAG = 0x7FE00008
+_PIXEL_ITEMS = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
+_ITEM, _END_OF_ITEMS = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
+"""Pixel Data of undefined length, an item in it, and its Sequence Delimitation Item (PS3.5 A.4)."""
 _UNSAID = (
     ("SamplesPerPixel", "samples_per_pixel", 1),
     ("PhotometricInterpretation", "photometric_interpretation", "MONOCHROME2"),
@@ -43,6 +46,8 @@ def read_data_set(data_set: bytes, transfer_syntax_uid: str, with_pixels: bool =
     try:
         if syntax == DEFLATED:
             data_set = zlib.decompress(data_set, -zlib.MAX_WBITS)
+        if syntax.is_encapsulated and with_pixels:
+            data_set = _ended(data_set)
         parsed = read_dataset(BytesIO(data_set), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop)
     except Exception as error:  # a parser meeting cut bytes may fail in any way
         raise UnreadablePixels(f"data set is cut short or broken ({type(error).__name__}); send the instance again") from None
@@ -50,6 +55,17 @@ def read_data_set(data_set: bytes, transfer_syntax_uid: str, with_pixels: bool =
     parsed.file_meta.TransferSyntaxUID = syntax
     parsed.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
     return parsed
+
+
+def _ended(data_set: bytes) -> bytes:
+    """With the delimiter after the last item of compressed pixels, which old archives overwrite with zeros or leave out."""
+    at = data_set.rfind(_PIXEL_ITEMS) + len(_PIXEL_ITEMS)
+    if at < len(_PIXEL_ITEMS):
+        return data_set
+    while data_set[at : at + 4] == _ITEM:
+        at += 8 + int.from_bytes(data_set[at + 4 : at + 8], "little")
+    is_whole = at <= len(data_set) and not data_set[at:].strip(b"\0")
+    return data_set[:at] + _END_OF_ITEMS if is_whole else data_set
 
 
 def decode_slice(data_set: Dataset) -> NDArray[np.float32]:

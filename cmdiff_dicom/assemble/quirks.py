@@ -5,6 +5,7 @@ One row each; `without_quirks` applies all that hold. A new oddity is a row here
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,10 @@ class Quirk:
     when: Callable[[Acquisition], bool]
     repair: Callable[[Acquisition], Acquisition]
     evidence: str
+
+
+def _is_flow_compensated(a: Acquisition) -> bool:
+    return any(option.startswith("FC") for option in a.scan_options)
 
 
 def _is_zero(value: float | None) -> bool:
@@ -62,6 +67,12 @@ QUIRKS = (
         ),
         lambda a: replace(a, scanning_sequence=(*a.scanning_sequence, "IR")),
         "Siemens TIRM and SPACE with inversion in converted headers",
+    ),
+    Quirk(
+        "flow compensation that only the sequence name tells",
+        lambda a: not _is_flow_compensated(a) and bool(re.match(r"[*_]*f[il][23]d[0-9]*r", a.sequence_name.lower())),
+        lambda a: replace(a, scan_options=(*a.scan_options, "FC")),
+        "Siemens time of flight: fi3d1r, fl3d1r_t70 (names in MRtrix3 pull request 1056)",
     ),
 )
 

@@ -168,6 +168,8 @@ def test_an_agent_makes_a_t1c_of_a_t1_and_nothing_of_a_t2():
 def test_a_flow_compensated_gradient_echo_may_be_a_time_of_flight_unless_it_says_t1():
     slow = replace(BRAVO, repetition_time_ms=25, echo_time_ms=5, flip_angle_deg=20, inversion_time_ms=None, scan_options=("FC_SLICE_AX_GEMS",))
     assert seen(slow) is None
+    assert seen(replace(slow, scan_options=(), sequence_name="*fi3d1r")) is None
+    assert seen(replace(slow, scan_options=(), sequence_name="*fl3d1")) is Sequence.T1N
     assert seen(slow, "3D T1 SPGR") is Sequence.T1N
     assert seen(slow, "3D TOF COW") is None
 
@@ -230,6 +232,7 @@ def test_every_quirk_changes_what_it_meets_and_nothing_else():
         QUIRKS[1].name: replace(MPRAGE, scanning_sequence=("RM", "IR")),
         QUIRKS[2].name: replace(T2, scanning_sequence=(), sequence_name="*epfid2d1_64"),
         QUIRKS[3].name: replace(FLAIR, scanning_sequence=("SE",), sequence_name="*spcir_278ns"),
+        QUIRKS[4].name: replace(BRAVO, sequence_name="*fl3d1r_t70"),
     }
     for quirk in QUIRKS:
         assert without_quirks(met[quirk.name]) != met[quirk.name]

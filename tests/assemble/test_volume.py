@@ -240,6 +240,18 @@ def test_broken_bytes_are_decoded_or_refused_and_nothing_else_happens(syntax):
     assert refused >= 20
 
 
+@pytest.mark.parametrize("instead", [b"", bytes(8), bytes(64)])
+def test_compressed_pixels_without_their_last_delimiter_are_read(instead):
+    original, delimiter = noise(), b"\xfe\xff\xdd\xe0\0\0\0\0"
+    odd = Received()
+    for data_set in series(volume=original):
+        data_set.compress(RLELossless)
+        raw = encoded(data_set)
+        assert raw.endswith(delimiter)
+        odd.add(raw.removesuffix(delimiter) + instead, RLELossless)
+    assert np.array_equal(volume_of(odd).array, original.array)
+
+
 def test_an_image_without_pixels_is_unusable_by_name():
     datasets = series()
     del datasets[0].PixelData
