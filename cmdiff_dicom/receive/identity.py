@@ -1,13 +1,15 @@
 """A data set's header -> ReceivedInstance: what tells an instance apart, places it in space and recognises its sequence.
 
 Reading ends at Pixel Spacing: nothing after it is needed, so pixels, per-frame groups and vendors' large private
-elements are never touched. Of free text only the words of `words.py` are kept, since the rest may name a patient.
+elements are not touched, unless a UID is missing by then. Of free text only the words of `words.py` are kept, since the
+rest may name a patient.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Callable
 from datetime import datetime
 from io import BytesIO
 
@@ -100,11 +102,18 @@ def read_header(data_set: bytes, transfer_syntax_uid: str) -> Header:
     """The wanted elements of a data set. Raises: UnreadableInstance where the bytes are no data set."""
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         data_set = _inflated(data_set)
+    header = _read_until(_is_past_header, data_set, transfer_syntax_uid)
+    if not _UIDS.keys() <= header.keys():  # elements may stand out of order, a delimiter alone between them
+        header = _read_until(_is_pixels, data_set, transfer_syntax_uid)
+    return header
+
+
+def _read_until(stop: Callable[[int, str | None, int], bool], data_set: bytes, transfer_syntax_uid: str) -> Header:
     is_implicit, is_little = not _names_vrs(data_set), transfer_syntax_uid != ExplicitVRBigEndian
     header: dict[int, RawElement] = {}
     try:
         for element in data_element_generator(
-            BytesIO(data_set), is_implicit, is_little, stop_when=_is_past_header, specific_tags=list(_WANTED)
+            BytesIO(data_set), is_implicit, is_little, stop_when=stop, specific_tags=list(_WANTED)
         ):
             if element.tag in _WANTED_SET and isinstance(element.value, bytes):
                 vr = element.VR if element.VR not in (None, "UN") else ""
@@ -130,6 +139,10 @@ def _is_past_header(tag: int, _vr: str | None, _length: int) -> bool:
     return tag > LAST_TAG
 
 
+def _is_pixels(tag: int, _vr: str | None, _length: int) -> bool:
+    return tag >> 16 == 0x7FE0
+
+
 def _inflated(data_set: bytes) -> bytes:
     """The beginning of a deflated data set (raw deflate, PS3.5 A.5)."""
     try:
@@ -142,7 +155,7 @@ def _uid(header: Header, tag: int) -> str:
     """A UID that an instance needs. Texts that are no UIDs are kept as they are: they never become a path."""
     uid = text(header, tag)
     if not uid or len(uid) > LONGEST_UID or not uid.isascii():
-        found = "has none" if not uid else "is longer than 64 characters or not ASCII"
+        found = "is missing" if not uid else "is longer than 64 characters or not ASCII"
         raise UnreadableInstance(f"data set: {_UIDS[tag]} {found}; the sender has to mend it")
     return uid
 

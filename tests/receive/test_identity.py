@@ -212,6 +212,15 @@ def test_reading_ends_before_the_pixels():
     assert read(data_set[:end] + b"\xff" * 500).rows == 256
 
 
+@pytest.mark.parametrize("stray", [b"\x32\0\x60\x10LO\4\0HEAD", b"\xfe\xff\xdd\xe0\0\0\0\0"], ids=["element", "delimiter"])
+def test_an_element_out_of_order_or_a_delimiter_alone_hides_nothing(stray):
+    data_set = mr_data_set()
+    at = data_set.index(b"\x10\0\x10\0PN")
+    odd = read(data_set[:at] + stray + data_set[at:])
+    assert odd.acquisition == read(data_set).acquisition
+    assert (odd.study_uid, odd.position_mm, odd.rows) == (read(data_set).study_uid, read(data_set).position_mm, 256)
+
+
 @pytest.mark.slow
 def test_real_series_of_many_makers_read_as_pydicom_reads_them(real_data, tmp_path):
     files = 0
