@@ -39,17 +39,24 @@ SURFACE_REACH_MM = 6
 
 
 def stripped_brain(volume: Volume) -> Mask | None:
-    """What is left of a head whose all but the brain was set to 0 before; None where it was not.
+    """What is left of a head whose all but the brain was set to 0 before, or to one value below; None where it was not.
 
     What is faint counts as 0 too: a stripped volume that was resampled with a spline rings around the brain.
     Shapes: bool (k, j, i).
     """
-    brightness = np.abs(volume.array)
+    brightness = np.abs(volume.array - _background(volume.array))
     shown = brightness[brightness > 0]
     if not 0 < shown.size <= (1 - STRIPPED_ZEROS) * brightness.size:
         return None
     left = brightness > FAINT * np.percentile(shown, 99)
     return left if _is_one_brain(left[_every_2_mm(volume)], volume) else None
+
+
+def _background(array: NDArray[np.float32]) -> np.float32:
+    """0, or what the corners and much of the volume are set to where that lies below: exporters subtract an offset."""
+    corner = np.median(array[np.ix_((0, -1), (0, -1), (0, -1))])
+    is_set = corner < 0 and np.count_nonzero(array == corner) >= STRIPPED_ZEROS * array.size
+    return np.float32(corner if is_set else 0)
 
 
 def _is_one_brain(coarse: Mask, volume: Volume) -> bool:

@@ -46,6 +46,14 @@ def test_a_brain_cut_out_before_is_noticed_after_it_was_turned(coarse_head, orde
     assert dice(found, truth) > 0.95
 
 
+@pytest.mark.parametrize("change", [lambda a: a - 1024, lambda a: a * 1e-8, lambda a: a / 50 - 3], ids=["offset", "scale", "z-score"])
+def test_a_brain_cut_out_before_is_noticed_whatever_its_offset_and_scale(coarse_head, change):
+    volume = stripped(coarse_head)
+    found = stripped_brain(Volume(np.asarray(change(volume.array), np.float32), volume.geometry))
+    assert found is not None
+    assert np.array_equal(found, stripped_brain(volume))
+
+
 def test_a_head_on_exact_zeros_is_not_taken_for_a_brain(coarse_head):
     head = render(coarse_head, Sequence.T1C).array
     cleaned = Volume(np.where(coarse_head.tissue > 0, head, np.float32(0)), coarse_head.geometry)
