@@ -20,10 +20,12 @@ Scores = tuple[float, float, float]
 """Dice of WT, TC, ET."""
 
 
-def ask(network: CMDiff, study: TrainingStudy, recipe: Recipe, device: str, half: bool) -> Prediction:
-    """What the network says of one study with all its sequences, on the device."""
+def ask(
+    network: CMDiff, study: TrainingStudy, recipe: Recipe, device: str, half: bool, all_steps: bool = False
+) -> Prediction:
+    """What the network says of one study with all its sequences, on the device; after its last step or after each."""
     image = torch.from_numpy(study.image).float().to(device)
-    return predict(network, image, torch.ones(4, dtype=torch.bool, device=device), recipe, half)
+    return predict(network, image, torch.ones(4, dtype=torch.bool, device=device), recipe, half, all_steps)
 
 
 def brought_home(prediction: Prediction, study: TrainingStudy) -> Prediction:

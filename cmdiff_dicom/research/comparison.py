@@ -20,6 +20,7 @@ DEFAULT = "default"
 DIRECT = "w 1: direct head alone"
 ONE_STEP = "S 1"
 CONTROL = "control, trained without diffusion"
+VOLUME = "variation of the whole tumour's volume over samples"
 Row = Iterable[tuple[float, float, float]]
 """Dice of WT, TC, ET, study by study."""
 
@@ -76,6 +77,8 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     for kind, values in report.get("x_t replaced", {}).items():
         cells = "  ".join(f"{level} {answer['dice']:.3f} ({answer['change']:.3f})" for level, answer in values.items())
         text.append(f"x_t replaced by {kind:18s} at t/T, Dice (change of p at the edge): {cells}")
+    for name, value in report.get("what finds errors", {}).items():
+        text.append(f"what finds errors, AUROC: {name} {value:.3f}" if name != VOLUME else f"{name} {value:.3f}")
     return text
 
 

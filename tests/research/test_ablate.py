@@ -130,8 +130,9 @@ def test_one_run_in_small_measures_every_row_of_every_study_asked_for(in_small, 
     assert report["rows"]["S 2"]["default_minus_this"]["interval_90"] == [0, 0], "S 2 is the default"
     assert all(len(values) == 2 for values in report["dice_by_study"].values())
     assert set(report["x_t replaced"]["fresh noise"]) == {"1.0", "0.75", "0.5", "0.25", "0.1"}
+    assert all(0 <= value <= 1 for value in report["what finds errors"].values()) and len(report["what finds errors"]) == 5
     printed = capsys.readouterr()
-    assert "diffusion is" in printed.out and "bar " in printed.out
+    assert "diffusion is" in printed.out and "bar " in printed.out and "variance over steps" in printed.out
     assert "1/2" in printed.err and "2/2" in printed.err and "left" in printed.err
 
 
