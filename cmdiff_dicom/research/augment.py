@@ -231,7 +231,7 @@ def without_enhancement(image: NDArray[np.float32], labels: NDArray[np.uint8], b
     Few studies lack enhancement; without this, training may never see a core that does not enhance.
     Shapes: `image` (4, k, j, i), standardised; `labels`, `brain` (k, j, i).
     """
-    t1, t1c = image[list(Sequence).index(Sequence.T1N)], image[list(Sequence).index(Sequence.T1C)]
+    t1, t1c = image[Sequence.T1N.channel], image[Sequence.T1C.channel]
     healthy = brain & (labels == 0)
     if not (labels == Label.ET).any() or healthy.sum() < 1000:
         return

@@ -14,7 +14,7 @@ from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.research.augment import TrainingStudy
 from cmdiff_dicom.research.brats import LabelledStudy
 from cmdiff_dicom.research.studies import training_study
-from cmdiff_dicom.synthesis import Head, acquire, brain_mask, make_head, render
+from cmdiff_dicom.synthesis import Head, acquire, make_head, render
 
 FIRST_SEED = 900_001
 HEALTHY_EVERY = 2
@@ -35,11 +35,10 @@ def synthetic_studies(count: int) -> list[TrainingStudy]:
 def synthetic_study(seed: int, tumour: bool) -> LabelledStudy:
     """One head in four contrasts, skull-stripped by its true mask, on its own 1 mm grid along the patient's axes."""
     head = make_head(seed, tumour=tumour)
-    brain = brain_mask(head)
     volumes = {}
     for number, sequence in enumerate(Sequence):
         scanned = _scanned(head, sequence, 1000 * seed + number)
-        volumes[sequence] = Volume(np.asarray(scanned.array * brain, dtype=np.float32), head.geometry, sequence.value)
+        volumes[sequence] = Volume(np.asarray(scanned.array * head.brain, dtype=np.float32), head.geometry, sequence.value)
     return LabelledStudy(f"synthetic-{seed}", volumes, head.label, head.geometry)
 
 

@@ -33,7 +33,7 @@ def suspicions(values: NDArray[np.float32], labels: NDArray[np.uint8]) -> Iterat
     mean, deviation = healthy.mean(axis=1, keepdims=True), healthy.std(axis=1, keepdims=True)
     if not deviation.all():
         return
-    t1, t1c, t2, flair = (list(Sequence).index(s) for s in (Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F))
+    t1, t1c, t2, flair = (s.channel for s in (Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F))
     score = (healthy - mean) / deviation
     if float((score[t1] * score[t1c]).mean()) < ALIKE:
         yield "T1 and T1c do not resemble each other in the healthy brain"

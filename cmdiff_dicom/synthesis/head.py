@@ -100,11 +100,6 @@ def make_head(seed: int, tumour: bool = True, spacing_mm: float = 1.0) -> Head:
     return Head(tissue, label, brain, geometry, seed)
 
 
-def brain_mask(head: Head) -> NDArray[np.bool_]:
-    """What a perfect brain extraction would keep: everything inside the dura. Shapes: bool (k, j, i)."""
-    return head.brain
-
-
 def _coarse_grid(spacing_mm: float) -> Points:
     """Voxel centres at twice `spacing_mm`, mm from the head's origin before its pose."""
     axes = []

@@ -8,7 +8,7 @@ import pytest
 
 from cmdiff_dicom.geometry import Geometry
 from cmdiff_dicom.records import Analysis, Label, LabelMap, ModelIdentity, PreparedStudy
-from cmdiff_dicom.research import ablate, evaluate, train
+from cmdiff_dicom.research import ablate, evaluate, evaluation, train
 from cmdiff_dicom.research.answers import scores
 from cmdiff_dicom.research.brats import read_study
 from cmdiff_dicom.research.calibrate import fit_temperatures
@@ -31,13 +31,13 @@ def test_means_and_intervals_are_over_studies_and_unknown_values_are_left_out():
         },
         {"name": "b", "part": None, "seconds": 1.0, "dice": {"WT": 0.6}, "iou": {"WT": 0.6 / 1.4}, "auroc": {"WT": 0.9}},
     ]
-    mean, interval = evaluate.summarise(studies)
+    mean, interval = evaluation.summarise(studies)
     assert mean["dice"]["WT"] == pytest.approx(0.7) and mean["auroc"]["WT"] == 0.9
     assert interval["dice"]["WT"] == (pytest.approx(0.6), pytest.approx(0.8))
 
 
 def test_lesions_are_tabled_by_volume():
-    table = evaluate.lesion_table([(30.0, False), (100.0, False), (400.0, True), (9000.0, True)])
+    table = evaluation.lesion_table([(30.0, False), (100.0, False), (400.0, True), (9000.0, True)])
     assert [(row["lesions"], row["recall"]) for row in table if row["lesions"]] == [(2, 0.5), (1, 1.0)]
 
 
@@ -45,7 +45,7 @@ def test_lesions_are_tabled_by_volume():
 def test_a_label_map_written_as_nifti_lies_on_the_truth_it_came_from(tmp_path, write, axes):
     study = read_study("A_1", write(tmp_path, "A_1", axes=axes))
     label_map = LabelMap(study.truth, study.geometry, {Label.ET: 0.0}, ModelIdentity("m", "1", "0"))
-    evaluate.write_labels(tmp_path / "A_1.nii.gz", Analysis(None, None, label_map))
+    evaluation.write_labels(tmp_path / "A_1.nii.gz", Analysis(None, None, label_map))
     written = nibabel.as_closest_canonical(nibabel.load(tmp_path / "A_1.nii.gz"))
     truth = nibabel.as_closest_canonical(nibabel.load(tmp_path / "A_1" / "A_1_seg.nii.gz"))
     expected = np.asarray(truth.dataobj)

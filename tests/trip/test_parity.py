@@ -10,7 +10,7 @@ from cmdiff_dicom.analyse import analyse
 from cmdiff_dicom.assemble import assemble_study, choose_stacks
 from cmdiff_dicom.receive import read_folder
 from cmdiff_dicom.research.brats import read_study
-from cmdiff_dicom.research.evaluate import REFERENCE
+from cmdiff_dicom.research.evaluation import REFERENCE
 from cmdiff_dicom.segment import load_segmenter
 from cmdiff_dicom.segment_folder import SEGMENTED, Memory, segment_folder
 from cmdiff_dicom.settings import SegmentSettings
