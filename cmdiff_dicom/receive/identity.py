@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from io import BytesIO
 
 from pydicom.filereader import data_element_generator
@@ -54,10 +54,10 @@ _MAKERS = ("SIEMENS", "GE", "PHILIPS", "CANON", "TOSHIBA", "HITACHI", "FUJIFILM"
            "HYPERFINE", "NEUSOFT", "ALLTECH", "MEDISO")  # fmt: skip
 _WANTED = (
     *_UIDS, *_CONTRAST, *_DESCRIPTIONS, CHARACTER_SET,
-    0x00080008, 0x00080032, 0x0008002A, 0x00080050, 0x00080060, 0x00080070, 0x00100020, 0x00180015, 0x00180020, 0x00180021,
-    0x00180022, 0x00180023, 0x00180024, 0x00180025, 0x00180050, 0x00180080, 0x00180081, 0x00180082, 0x00180087, 0x00180091,
-    0x00181314, 0x00189087, 0x00200012, 0x00200013, 0x00200032, 0x00200037, 0x00200052, 0x00200100, 0x00280008, 0x00280010,
-    0x00280011, 0x00280030,
+    0x00080008, 0x00080020, 0x00080022, 0x00080032, 0x0008002A, 0x00080050, 0x00080060, 0x00080070, 0x00100020, 0x00180015,
+    0x00180020, 0x00180021, 0x00180022, 0x00180023, 0x00180024, 0x00180025, 0x00180050, 0x00180080, 0x00180081, 0x00180082,
+    0x00180087, 0x00180091, 0x00181314, 0x00189087, 0x00200012, 0x00200013, 0x00200032, 0x00200037, 0x00200052, 0x00200100,
+    0x00280008, 0x00280010, 0x00280011, 0x00280030,
 )  # fmt: skip
 _WANTED_SET = frozenset(_WANTED)
 
@@ -203,5 +203,19 @@ def _maker(manufacturer: str) -> str:
 
 
 def _acquisition_time(header: Header) -> str:
-    """Acquisition Time, else the time of Acquisition DateTime: digits that compare within one study."""
-    return text(header, 0x00080032)[:14] or text(header, 0x0008002A)[8:22]
+    """Acquisition Time, else the time of Acquisition DateTime: digits that compare within one study.
+
+    Hours go on counting past the study's midnight, up to 47.
+    """
+    moment = text(header, 0x0008002A)
+    time, day = text(header, 0x00080032)[:14] or moment[8:22], text(header, 0x00080022) or moment[:8]
+    if _is_next_day(text(header, 0x00080020), day) and time[:2].isdigit():
+        return f"{int(time[:2]) + 24}{time[2:]}"
+    return time
+
+
+def _is_next_day(study_date: str, day: str) -> bool:
+    try:
+        return date.fromisoformat(day) - date.fromisoformat(study_date) == timedelta(days=1)
+    except ValueError:
+        return False

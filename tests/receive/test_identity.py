@@ -145,6 +145,20 @@ def test_a_deflated_bomb_is_not_inflated_whole():
         read(content, DEFLATED)
 
 
+@pytest.mark.parametrize(
+    ("changes", "time"),
+    [
+        ({"AcquisitionDate": "20250103", "AcquisitionTime": "001012.5"}, "241012.5"),
+        ({"AcquisitionDateTime": "20250103001012.5", "AcquisitionTime": None}, "241012.5"),
+        ({"AcquisitionDate": "20250102", "AcquisitionTime": "235959"}, "235959"),
+        ({"AcquisitionDate": "20250301", "AcquisitionTime": "001012"}, "001012"),
+        ({"AcquisitionDate": "", "AcquisitionTime": "001012"}, "001012"),
+    ],
+)
+def test_hours_go_on_counting_past_the_studys_midnight(changes, time):
+    assert read_header(**changes).acquisition.acquisition_time == time
+
+
 def test_the_same_patient_has_one_digest_whoever_issued_the_id():
     assert (
         read_header(IssuerOfPatientID="A").patient_digest
