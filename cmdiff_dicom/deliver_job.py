@@ -57,9 +57,13 @@ def deliver_job(delivery_id: int, work: DeliverWork) -> None:
 
 
 def commitment_job(delivery_id: int, work: DeliverWork) -> None:
-    """A sent result's destination was asked once more to commit, under the delivery's newest transaction."""
+    """A sent result's destination was asked once more to commit, under the delivery's newest transaction.
+
+    Nothing where it was asked since it was last rung for: messages pile up while a destination cannot be reached.
+    """
+    is_ours = work.ledger.take_commitment_ring(delivery_id)
     delivery = work.ledger.delivery(delivery_id)
-    if delivery is not None and delivery.state is DeliveryState.SENT and not delivery.final:
+    if is_ours and delivery is not None:
         _ask(delivery, delivery.transaction_uid, work)
 
 
@@ -80,7 +84,7 @@ def _send(delivery: Delivery, owner: str, work: DeliverWork) -> str:
 
 
 def _ask(delivery: Delivery, transaction_uid: str, work: DeliverWork) -> None:
-    """The destination is asked to commit. Where it cannot be reached the dispatcher lets it be asked again."""
+    """The destination is asked to commit. Where it cannot be reached the dispatcher lets it be asked again, for days."""
     destination = work.destination(delivery.destination)
     if destination is None:
         work.ledger.without_commitment(delivery.id, f"destination '{delivery.destination}' is not in the settings any more")
@@ -88,7 +92,9 @@ def _ask(delivery: Delivery, transaction_uid: str, work: DeliverWork) -> None:
     state = "asked"
     try:
         destination.request_commitment(transaction_uid, SEGMENTATION_STORAGE, delivery.sop_uid)
+        work.ledger.commitment_asked(delivery.id)
     except NotNow as error:
+        work.ledger.commitment_later(delivery.id, error.reason, work.settings.deliver.max_attempts)
         state = type(error).__name__
     except CmdiffError as error:
         work.ledger.without_commitment(delivery.id, f"commitment refused: {error}")

@@ -116,7 +116,7 @@ class DeliverSettings(Slice):
 
     processes: int = Field(default=2, ge=1)
     timeout_s: float = Field(default=30.0, gt=0)
-    max_attempts: int = Field(default=300, ge=1)
+    max_attempts: int = Field(default=700, ge=1)
     commitment_wait_s: float = Field(default=300.0, gt=0)
     commitment_requests: int = Field(default=3, ge=1)
 

@@ -40,9 +40,9 @@ def request_commitment(
     timeout_s: float,
     on_report: TakeReport,
 ) -> None:
-    """The peer has taken the request to commit to one object.
+    """The peer was reached and asked to commit to one object. Where it gave no answer it may report all the same.
 
-    Raises: PacsUnavailable (unreachable, no answer, out of resources), CommitmentRefused (not supported, or refused).
+    Raises: PacsUnavailable (unreachable, rejected, out of resources), CommitmentRefused (not supported, or refused).
     """
     reported = threading.Event()
 
@@ -57,9 +57,8 @@ def request_commitment(
         status = _ask(association, transaction_uid, sop_class_uid, sop_uid)
         if status == 0x0000:
             reported.wait(REPORT_WAIT_S)
-            return
-    if status is None:
-        raise PacsUnavailable(f"{peer}: no answer to the storage commitment request; it may not know our AE title")
+    if status is None or status == 0x0000:
+        return
     if status in (PROCESSING_FAILURE, RESOURCE_LIMITATION):
         raise PacsUnavailable(f"{peer}: storage commitment request answered 0x{status:04X}, failed for the moment")
     raise CommitmentRefused(f"{peer} refused the storage commitment request with status 0x{status:04X}", status)

@@ -23,7 +23,7 @@ class Destination(Protocol):
         """The object is there. Raises: PacsUnavailable (to be tried again), DeliveryRefused (for good)."""
 
     def request_commitment(self, transaction_uid: str, sop_class_uid: str, sop_uid: str) -> None:
-        """The place was asked to vouch for the object. Raises: PacsUnavailable, CommitmentRefused."""
+        """The place was asked to vouch for the object. Raises: PacsUnavailable (it was not), CommitmentRefused."""
 
     def check(self) -> str:
         """What the place answers when nothing is sent. Raises: PacsUnavailable, DeliveryRefused (it would refuse)."""

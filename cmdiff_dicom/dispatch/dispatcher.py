@@ -240,14 +240,19 @@ class Dispatcher:
                 log("dispatch.lease_lost", delivery=delivery.id, seconds=still_s, attempt=delivery.lost_leases + 1)
 
     def chase_commitments(self) -> None:
-        """What a destination was asked and did not answer is asked again under a new transaction, in the end flagged."""
+        """What a destination was asked and did not answer is asked again under a new transaction, in the end flagged.
+
+        One that cannot be reached, or that no worker asks, is not silent: it is tried again as late as any put-off delivery.
+        """
         limits = self.settings.deliver
         for delivery in self.ledger.awaiting_commitment():
-            still_s = self._still_s(("commitment", delivery.id), delivery.transaction_uid)
-            if still_s < limits.commitment_wait_s:
+            counters = (delivery.transaction_uid, delivery.requests, delivery.attempts)
+            still_s = self._still_s(("commitment", delivery.id), counters)
+            if still_s < (wait_before_ring_s(delivery.rings, delivery.attempts) or limits.commitment_wait_s):
                 continue
             if delivery.requests >= limits.commitment_requests:
-                self.ledger.without_commitment(delivery.id, f"no commitment report to {delivery.requests} requests")
+                answer = delivery.reason or "no commitment report"
+                self.ledger.without_commitment(delivery.id, f"{answer}, after {delivery.requests} requests")
                 log("dispatch.commitment", delivery=delivery.id, state="no report")
             else:
                 self.ledger.new_transaction(delivery.id, f"2.25.{uuid4().int}")
@@ -277,4 +282,5 @@ class Dispatcher:
 def wait_before_ring_s(rings: int, attempts: int) -> float:
     """Seconds that (rings, attempts) must have stood still before the next ring: 0, or 60 doubling to 900."""
     turns = rings or attempts
-    return min(RING_AGAIN_S * 2.0 ** (turns - 1), RING_AGAIN_LIMIT_S) if turns else 0.0
+    doublings = min(turns - 1, 10)  # far beyond the limit, and never too large for a number, though it go on for months
+    return min(RING_AGAIN_S * 2.0**doublings, RING_AGAIN_LIMIT_S) if turns else 0.0

@@ -16,6 +16,7 @@ from cmdiff_dicom.records import CommitmentReport
 
 _PENDING = deliveries.c.state == DeliveryState.PENDING
 _SENT = deliveries.c.state == DeliveryState.SENT
+_AWAITED = and_(_SENT, deliveries.c.final.is_(False))
 
 
 class DeliveryVerbs(Verbs):
@@ -44,7 +45,7 @@ class DeliveryVerbs(Verbs):
     @reads
     def awaiting_commitment(self, connection: Connection) -> tuple[Delivery, ...]:
         """The deliveries that are sent and not committed yet, the oldest first."""
-        return _found(connection, _select().where(_SENT, deliveries.c.final.is_(False)))
+        return _found(connection, _select().where(_AWAITED))
 
     @writes
     def take_delivery_ring(self, connection: Connection, delivery_id: int, rings_seen: int) -> bool:
@@ -101,7 +102,8 @@ class DeliveryVerbs(Verbs):
         False where the delivery is no longer the owner's.
         """
         delivery = _delivery(connection, delivery_id)
-        sent = {"state": DeliveryState.SENT, "final": final, "owner": "", "status": status, "reason": "", "requests": 0}
+        done = {"state": DeliveryState.SENT, "final": final, "owner": "", "status": status, "reason": ""}
+        sent = {**done, "requests": 0, "attempts": 0}
         if delivery is None or not _change(connection, delivery, f"sent, status 0x{status:04X}", _held_by(owner), **sent):
             return False
         if transaction_uid:
@@ -126,16 +128,44 @@ class DeliveryVerbs(Verbs):
         attempts = delivery.attempts + 1
         ends = attempts >= max_attempts
         put_off = {"state": DeliveryState.FAILED if ends else DeliveryState.PENDING, "final": ends}
-        return _change(connection, delivery, reason, _held_by(owner), owner="", attempts=attempts, reason=reason, **put_off)
+        what = reason if ends else _news(delivery, reason)
+        return _change(connection, delivery, what, _held_by(owner), owner="", attempts=attempts, reason=reason, **put_off)
 
     @writes
     def new_transaction(self, connection: Connection, delivery_id: int, transaction_uid: str) -> bool:
-        """The destination is about to be asked again under a new UID; a report on an older one still counts."""
+        """A worker is about to be rung to ask again under a new UID; a report on an older one still counts."""
         delivery = _delivery(connection, delivery_id)
         if delivery is None or delivery.state is not DeliveryState.SENT or delivery.final:
             return False
         _begin_transaction(connection, delivery, transaction_uid)
+        _change(connection, delivery, "", _AWAITED, rings=deliveries.c.rings + 1)
         return True
+
+    @writes
+    def take_commitment_ring(self, connection: Connection, delivery_id: int) -> bool:
+        """True for the one worker that asks now; however often it was rung meanwhile, the destination is asked once."""
+        rung = and_(deliveries.c.id == delivery_id, _AWAITED, deliveries.c.rings > 0)
+        return connection.execute(update(deliveries).where(rung).values(rings=0)).rowcount == 1
+
+    @writes
+    def commitment_asked(self, connection: Connection, delivery_id: int) -> bool:
+        """The destination was reached and asked, so that its silence counts from now on."""
+        delivery = _delivery(connection, delivery_id)
+        if delivery is None:
+            return False
+        reason = "" if delivery.attempts else delivery.reason  # it was why the destination could not be reached
+        return _change(connection, delivery, "", _AWAITED, requests=delivery.requests + 1, attempts=0, reason=reason)
+
+    @writes
+    def commitment_later(self, connection: Connection, delivery_id: int, reason: str, max_attempts: int) -> bool:
+        """The destination could not be asked, which is no silence of its own; `max_attempts` in a row end it."""
+        delivery = _delivery(connection, delivery_id)
+        if delivery is None:
+            return False
+        attempts = delivery.attempts + 1
+        ends = attempts >= max_attempts
+        what = f"not asked to commit: {reason}" if ends or not delivery.attempts else _news(delivery, reason)
+        return _change(connection, delivery, what, _AWAITED, attempts=attempts, final=ends, reason=reason)
 
     @writes
     def without_commitment(self, connection: Connection, delivery_id: int, reason: str) -> bool:
@@ -171,21 +201,26 @@ def _take_failed_commitment(connection: Connection, delivery: Delivery, code: in
     if action is AfterFailedCommitment.SEND_AGAIN:
         _send_again(connection, delivery, reason)
     elif action is AfterFailedCommitment.ASK_AGAIN:
-        _change(connection, delivery, reason, _SENT, reason=reason)
+        _change(connection, delivery, reason, _SENT, reason=reason, attempts=0)
     else:
         _change(connection, delivery, reason, _SENT, final=True, reason=reason)
 
 
 def _send_again(connection: Connection, delivery: Delivery, reason: str) -> bool:
     again = {"state": DeliveryState.PENDING, "owner": "", "resends": delivery.resends + 1, "reason": reason, "rings": 0}
-    return _change(connection, delivery, f"sent again: {reason}", and_(_SENT, deliveries.c.final.is_(False)), **again)
+    return _change(connection, delivery, f"sent again: {reason}", _AWAITED, **again)
 
 
 def _begin_transaction(connection: Connection, delivery: Delivery, transaction_uid: str) -> None:
     begun = {"transaction_uid": transaction_uid, "delivery": delivery.id, "begun_at": datetime.now(UTC)}
     connection.execute(insert_into(connection.dialect.name, transactions).values(begun).on_conflict_do_nothing())
-    count = {"transaction_uid": transaction_uid, "requests": deliveries.c.requests + 1}
-    connection.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(count))
+    newest = update(deliveries).where(deliveries.c.id == delivery.id).values(transaction_uid=transaction_uid)
+    connection.execute(newest)
+
+
+def _news(delivery: Delivery, reason: str) -> str:
+    """`reason`, or "" where it is what the history says already: a peer that is away for days is one line there."""
+    return "" if reason == delivery.reason else reason
 
 
 def _held_by(owner: str) -> Any:

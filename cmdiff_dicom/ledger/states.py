@@ -163,6 +163,7 @@ class Delivery:
     status: int | None
     """The destination's C-STORE status, where it gave one."""
     attempts: int
+    """How often in a row the destination could not be reached: to send to it, and once it is sent, to ask it to commit."""
     resends: int
     lost_leases: int
     renewals: int
@@ -171,7 +172,7 @@ class Delivery:
     transaction_uid: str
     """The newest storage commitment transaction; "" where none was begun."""
     requests: int
-    """How many transactions were begun since it was last sent."""
+    """How many requests to commit have reached the destination since it was last sent."""
     blob_sha256: str
     sop_uid: str
     created_at: datetime

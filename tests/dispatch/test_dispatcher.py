@@ -11,6 +11,7 @@ import pytest
 
 from cmdiff_dicom.dispatch.dispatcher import wait_before_ring_s
 from cmdiff_dicom.ledger import DeliveryState, JobState
+from cmdiff_dicom.records import CommitmentReport
 from tests.support.dispatching import NEEDED, STUDY, Node
 
 HOUR_S = 3600.0
@@ -210,6 +211,10 @@ def test_the_waits_between_rings_are_those_that_the_docstring_states():
     assert [wait_before_ring_s(0, attempts) for attempts in range(1, 6)] == [60, 120, 240, 480, 900]
 
 
+def test_what_has_waited_for_months_without_a_worker_is_rung_on():
+    assert wait_before_ring_s(5000, 0) == wait_before_ring_s(0, 5000) == 900
+
+
 def test_five_hundred_waiting_jobs_ring_at_most_3500_times_in_an_hour_and_then_2000(node):
     for number in range(500):
         node.ledger.record_instance(_instance(number))
@@ -353,12 +358,54 @@ def test_an_unanswered_commitment_is_asked_again_under_a_new_transaction(node):
 
 def test_a_commitment_never_answered_is_flagged_and_not_pending_for_ever(node):
     delivery = node.delivered()
+    node.ledger.commitment_asked(delivery.id)
+    node.bell.ring_commitment = lambda number: _worker(node, lambda: node.ledger.commitment_asked(number))
     node.wait(4000, tick_s=10)
     flagged = node.ledger.delivery(delivery.id)
-    assert len(node.bell.asked) == node.settings.deliver.commitment_requests - 1
+    assert flagged.requests == node.settings.deliver.commitment_requests
     assert flagged.state is DeliveryState.SENT and flagged.final
     assert "no commitment report" in flagged.reason
     assert node.ledger.awaiting_commitment() == ()
+
+
+def test_a_pacs_that_is_away_for_a_weekend_after_it_stored_the_result_is_asked_until_it_is_back(node):
+    delivery = node.delivered()
+    answers = node.ledger.commitment_later
+    node.bell.ring_commitment = lambda number: _worker(node, lambda: answers(number, "PacsUnavailable: no connection", 700))
+    node.wait(64 * HOUR_S, tick_s=300)
+    waiting = node.ledger.delivery(delivery.id)
+    assert (waiting.state, waiting.final, waiting.requests) == (DeliveryState.SENT, False, 0)
+    assert 64 * 2.5 < waiting.attempts < 64 * 4 + 4
+    assert [event.detail for event in node.ledger.events(STUDY)].count("not asked to commit: PacsUnavailable: no connection") == 1
+    node.bell.ring_commitment = lambda number: _worker(node, lambda: node.ledger.commitment_asked(number))
+    asked_after_s = 0
+    while (asked := node.ledger.delivery(delivery.id)).requests == 0:
+        node.wait(60, tick_s=60)
+        asked_after_s += 60
+    assert asked_after_s <= 900 + 60
+    assert (asked.final, asked.requests, asked.attempts, asked.reason) == (False, 1, 0, "")
+
+
+def test_no_worker_for_a_day_is_no_silence_of_the_pacs(node):
+    delivery = node.delivered()
+    node.wait(24 * HOUR_S, tick_s=300)
+    waiting = node.ledger.delivery(delivery.id)
+    assert (waiting.state, waiting.final, waiting.requests) == (DeliveryState.SENT, False, 0)
+    assert len(node.bell.asked) <= 24 * 4 + 4
+
+
+def test_a_pacs_that_reports_the_same_passing_failure_each_time_is_flagged_with_it(node):
+    delivery = node.delivered()
+
+    def ask(number):
+        node.ledger.commitment_asked(number)
+        transaction_uid = node.ledger.delivery(number).transaction_uid
+        node.ledger.record_commitment(CommitmentReport(transaction_uid, (), {delivery.sop_uid: 0x0213}))
+
+    node.bell.ring_commitment = lambda number: _worker(node, lambda: ask(number))
+    node.wait(4000, tick_s=10)
+    flagged = node.ledger.delivery(delivery.id)
+    assert flagged.final and flagged.reason == "commitment failed: resource limitation (0x0213), after 3 requests"
 
 
 def test_a_delivery_without_commitment_is_never_asked_about(node):
@@ -410,6 +457,13 @@ def test_a_duty_that_fails_keeps_no_other_from_being_done(node):
     node.dispatcher.ledger.open_studies = fail
     node.wait(126)
     assert node.ledger.job(job.key).state is JobState.SETTLED
+
+
+def _worker(node, ask):
+    """What a worker does that is rung for the only delivery's commitment."""
+    (delivery,) = node.ledger.awaiting_commitment()
+    if node.ledger.take_commitment_ring(delivery.id):
+        ask()
 
 
 def _instance(number: int):

@@ -129,6 +129,9 @@ def test_an_unknown_delivery_has_no_verbs(ledger):
     assert not ledger.delivery_later(99, "sender", "because", 3)
     assert not ledger.new_transaction(99, "2.25.7")
     assert not ledger.without_commitment(99, "because")
+    assert not ledger.commitment_asked(99)
+    assert not ledger.commitment_later(99, "because", 3)
+    assert not ledger.take_commitment_ring(99)
 
 
 # --- commitment -------------------------------------------------------------------------------------
@@ -164,7 +167,6 @@ def test_a_report_that_tells_nothing_of_ours_is_not_taken(ledger, report):
 def test_a_report_on_an_older_transaction_still_commits(ledger):
     one = sent(ledger)
     assert ledger.new_transaction(one.id, "2.25.101")
-    assert ledger.delivery(one.id).requests == 2
     assert ledger.record_commitment(committed("2.25.100", one.sop_uid))
     assert ledger.delivery(one.id).state is DeliveryState.COMMITTED
 
@@ -225,6 +227,48 @@ def test_a_report_that_comes_while_it_is_sent_again_ends_the_sending(ledger):
     ledger.record_commitment(committed("2.25.100", one.sop_uid))
     assert not ledger.mark_sent(one.id, "sender", 0, "2.25.102", final=False)
     assert ledger.delivery(one.id).state is DeliveryState.COMMITTED
+
+
+def test_however_often_it_is_rung_a_destination_is_asked_once_for_it(ledger):
+    one = sent(ledger)
+    assert not ledger.take_commitment_ring(one.id)
+    ledger.new_transaction(one.id, "2.25.101")
+    ledger.new_transaction(one.id, "2.25.102")
+    assert [ledger.take_commitment_ring(one.id) for _ in range(2)] == [True, False]
+
+
+def test_only_a_request_that_reached_the_destination_counts(ledger):
+    one = sent(ledger)
+    ledger.commitment_later(one.id, "PacsUnavailable: away", max_attempts=3)
+    assert (ledger.delivery(one.id).requests, ledger.delivery(one.id).attempts) == (0, 1)
+    ledger.commitment_asked(one.id)
+    asked = ledger.delivery(one.id)
+    assert (asked.requests, asked.attempts, asked.reason, asked.final) == (1, 0, "", False)
+
+
+def test_what_it_reported_before_it_went_away_is_not_lost_by_asking_again(ledger):
+    one = sent(ledger)
+    ledger.record_commitment(not_committed("2.25.100", one.sop_uid, 0x0213))
+    ledger.commitment_asked(one.id)
+    assert "resource limitation" in ledger.delivery(one.id).reason
+
+
+def test_a_destination_that_never_comes_back_is_not_asked_for_ever_and_the_result_stays_sent(ledger):
+    one = sent(ledger)
+    for _ in range(2):
+        ledger.commitment_later(one.id, "PacsUnavailable: away", max_attempts=2)
+    one = ledger.delivery(one.id)
+    assert (one.state, one.final, one.reason) == (DeliveryState.SENT, True, "PacsUnavailable: away")
+
+
+def test_a_destination_that_is_away_for_days_is_one_line_of_history(ledger):
+    one = claimed(ledger)
+    for _ in range(5):
+        ledger.delivery_later(one.id, "sender", "PacsUnavailable: away", max_attempts=9)
+        ledger.claim_delivery(one.id, "sender")
+    ledger.delivery_later(one.id, "sender", "PacsUnavailable: rejected", max_attempts=9)
+    told = [event.detail for event in ledger.events(STUDY) if "Pacs" in event.detail]
+    assert told == ["PacsUnavailable: away", "PacsUnavailable: rejected"]
 
 
 def test_the_two_deliveries_of_a_result_go_their_own_ways(ledger):

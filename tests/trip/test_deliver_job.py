@@ -122,6 +122,19 @@ def test_asked_again_the_pacs_gets_the_newest_transaction(trip):
     assert first != "2.25.99"
 
 
+def test_a_pacs_that_went_away_after_it_stored_is_asked_once_it_is_back(trip):
+    trip = trip(Faults(report=NEVER), timeout_s=2)
+    trip.deliver()
+    trip.pacs.__exit__()
+    for number in range(2):
+        trip.node.ledger.new_transaction(trip.number, f"2.25.{number}")
+        commitment_job(trip.number, trip.work)
+        commitment_job(trip.number, trip.work)  # a message left over
+    away = trip.delivery
+    assert (away.state, away.final, away.requests, away.attempts) == (DeliveryState.SENT, False, 1, 2)
+    assert away.reason.startswith("PacsUnavailable")
+
+
 def test_what_is_committed_is_not_asked_about_again(trip):
     trip = trip(Faults(report=SAME_ASSOCIATION))
     trip.deliver()
