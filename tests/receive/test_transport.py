@@ -122,9 +122,10 @@ def test_a_message_without_a_last_fragment_is_aborted_at_the_size_limit(hasty):
 
 def test_each_message_is_measured_by_itself(hasty):
     """Twenty instances of 128 KB pass a limit of 1 MB for each."""
+    instances = [mr_data_set(f"1.2.{number}", number) for number in range(20)]  # made before, since this listener waits for nobody
     with RawPeer(hasty.port) as peer:
         peer.associate()
-        assert [peer.store(mr_data_set(f"1.2.{number}", number), f"1.2.{number}") for number in range(20)] == [0x0000] * 20
+        assert [peer.store(instance) for instance in instances] == [0x0000] * 20
 
 
 @pytest.mark.parametrize(
