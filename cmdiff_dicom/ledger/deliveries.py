@@ -207,7 +207,9 @@ def _take_failed_commitment(connection: Connection, delivery: Delivery, code: in
 
 
 def _send_again(connection: Connection, delivery: Delivery, reason: str) -> bool:
-    again = {"state": DeliveryState.PENDING, "owner": "", "resends": delivery.resends + 1, "reason": reason, "rings": 0}
+    """The delivery waits as one that was put off as often: archives that index late do not know at once what they took."""
+    resends = delivery.resends + 1
+    again = {"state": DeliveryState.PENDING, "owner": "", "resends": resends, "attempts": resends, "reason": reason, "rings": 0}
     return _change(connection, delivery, f"sent again: {reason}", _AWAITED, **again)
 
 

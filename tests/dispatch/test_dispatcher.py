@@ -386,6 +386,20 @@ def test_a_pacs_that_is_away_for_a_weekend_after_it_stored_the_result_is_asked_u
     assert (asked.final, asked.requests, asked.attempts, asked.reason) == (False, 1, 0, "")
 
 
+def test_an_archive_that_does_not_know_yet_what_it_took_gets_a_minute_then_two_before_it_is_sent_again(node):
+    delivery = node.delivered()
+    node.bell.rung.clear()
+    for resend, wait_s in enumerate((60, 120)):
+        transaction_uid = node.ledger.delivery(delivery.id).transaction_uid
+        node.ledger.record_commitment(CommitmentReport(transaction_uid, (), {delivery.sop_uid: 0x0112}))
+        node.wait(wait_s - 4)
+        assert node.bell.rung == [delivery.id] * resend
+        node.wait(8)
+        assert node.bell.rung == [delivery.id] * (resend + 1)
+        node.ledger.claim_delivery(delivery.id, "d")
+        node.ledger.mark_sent(delivery.id, "d", 0, f"2.25.5{resend}", final=False)
+
+
 def test_no_worker_for_a_day_is_no_silence_of_the_pacs(node):
     delivery = node.delivered()
     node.wait(24 * HOUR_S, tick_s=300)
