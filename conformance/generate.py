@@ -32,6 +32,7 @@ _AFTER = {
 _STORE_RANGES = (
     (range(1), "Success"),
     (range(0xB000, 0xC000), "Warning"),
+    (range(0x0111, 0x0112), "Failure: duplicate SOP Instance"),
     (range(0xA700, 0xA800), "Failure: out of resources"),
     (range(0x0110, 0x0111), "Failure: processing failure"),
     (range(0xA900, 0xAA00), "Failure: data set does not match SOP Class"),

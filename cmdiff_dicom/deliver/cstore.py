@@ -12,6 +12,10 @@ from cmdiff_dicom.deliver.association import Peer, accepts, association_with, cl
 from cmdiff_dicom.errors import DeliveryRefused, PacsUnavailable
 
 
+DUPLICATE = 0x0111
+"""Duplicate SOP Instance (PS3.7 Annex C). Only this result has its UID, so the peer took it before and its answer was lost."""
+
+
 class Outcome(Enum):
     """What a C-STORE status makes of a delivery."""
 
@@ -22,10 +26,10 @@ class Outcome(Enum):
 
 
 def outcome(status: int) -> Outcome:
-    """Only 0x0000 and 0xBxxx mean stored. Source: PS3.4 Table B.2-1, PS3.7 Annex C."""
+    """Only 0x0000, 0xBxxx and "I have it already" mean stored. Source: PS3.4 Table B.2-1, PS3.7 Annex C."""
     if status == 0x0000:
         return Outcome.STORED
-    if status & 0xF000 == 0xB000:
+    if status & 0xF000 == 0xB000 or status == DUPLICATE:
         return Outcome.STORED_WITH_WARNING
     if status & 0xFF00 == 0xA700 or status == 0x0110:  # out of resources; processing failure, which says too little to give up
         return Outcome.TRY_AGAIN
@@ -33,7 +37,7 @@ def outcome(status: int) -> Outcome:
 
 
 def store(part10: bytes, peer: Peer, own_ae_title: str, timeout_s: float) -> tuple[str, int]:
-    """The object is stored at the peer: its SOP Instance UID and the status, 0x0000 or 0xBxxx.
+    """The object is stored at the peer: its SOP Instance UID and the status, 0x0000, 0xBxxx or 0x0111.
 
     Raises: PacsUnavailable (unreachable, rejected, out of resources, no answer), DeliveryRefused (class not taken, any
     other status).

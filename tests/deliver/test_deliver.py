@@ -86,6 +86,7 @@ def test_a_pacs_that_takes_implicit_vr_alone_gets_the_same_pixels(seg):
         (0xB000, Outcome.STORED_WITH_WARNING),
         (0xB006, Outcome.STORED_WITH_WARNING),
         (0xB007, Outcome.STORED_WITH_WARNING),
+        (0x0111, Outcome.STORED_WITH_WARNING),
         (0xA700, Outcome.TRY_AGAIN),
         (0xA7FF, Outcome.TRY_AGAIN),
         (0x0110, Outcome.TRY_AGAIN),
@@ -97,7 +98,7 @@ def test_a_pacs_that_takes_implicit_vr_alone_gets_the_same_pixels(seg):
         (0xFF00, Outcome.REFUSED),
     ],
 )
-def test_only_success_and_warnings_count_as_stored(status, expected):
+def test_only_success_warnings_and_what_it_has_already_count_as_stored(status, expected):
     assert outcome(status) is expected
 
 

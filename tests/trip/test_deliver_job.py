@@ -78,6 +78,12 @@ def test_stored_with_a_warning_is_stored_and_keeps_its_status(trip, status):
     assert (sent.state, sent.status) == (DeliveryState.SENT, status)
 
 
+def test_a_resend_that_the_pacs_has_already_is_no_failure_and_its_commitment_decides(trip):
+    trip = trip(Faults(statuses=(0x0111,), report=NEVER))
+    sent = trip.deliver()
+    assert (sent.state, sent.status, trip.pacs.commitment_requests) == (DeliveryState.SENT, 0x0111, 1)
+
+
 @pytest.mark.parametrize("status", [0xA900, 0xC000])
 def test_a_refusal_is_final_and_keeps_its_status(trip, status):
     failed = trip(Faults(statuses=(status,))).deliver()
