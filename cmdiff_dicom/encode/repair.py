@@ -62,7 +62,7 @@ def repaired_copies(sources: Sequence[Dataset], grid: Geometry) -> list[Dataset]
     orientation = _shared_orientation(sources, grid)
     first = sources[0]
     frame_of_reference = (
-        str(first.get("FrameOfReferenceUID") or "")
+        next((str(source.FrameOfReferenceUID) for source in sources if source.get("FrameOfReferenceUID")), "")
         or grid.frame_of_reference_uid
         or derived_uid(str(first.SeriesInstanceUID), "frame of reference")
     )
@@ -149,9 +149,9 @@ def _text(item: object) -> str:
 
 
 def _copy_element(source: Dataset, onto: Dataset, keyword: str) -> None:
-    """Copies an element as it is; a sequence without items or one that pydicom cannot read at all is left out."""
+    """Copies an element as it is; a sequence without items, or whatever pydicom cannot read at all, is left out."""
     try:
         if keyword in source and not (source[keyword].VR == "SQ" and not source[keyword].value):
             onto.add(source[keyword])
-    except (ValueError, TypeError, AttributeError, NotImplementedError):
+    except Exception:  # garbled bytes raise all kinds, and none of these elements is worth the result
         return

@@ -61,7 +61,7 @@ def encode_seg(
     try:
         copies = repaired_copies(sources, label_map.geometry)
         seg = _build(label_map, numbers, copies, key=key, created_at=local_time, revision=revision)
-        copy_patient_and_study(sources[0], seg)
+        copy_patient_and_study(next((source for source in sources if source.get("PatientID")), sources[0]), seg)
         _stamp(seg, key, local_time)
         _pad_with_null(seg)
         buffer = BytesIO()
@@ -97,7 +97,7 @@ def _check_sources(grid: Geometry, sources: Sequence[Dataset]) -> None:
             "the reference series and the analysis do not belong together"
         )
     for keyword in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"):
-        if len({str(source.get(keyword) or "") for source in sources}) > 1:
+        if len({str(source.get(keyword)) for source in sources if source.get(keyword)}) > 1:
             raise EncodingFault(f"encode: the source images have more than one {keyword}, wanted one series")
     corner = np.array([[k, 0, 0] for k in range(grid.shape[0])])
     positions = np.array(

@@ -6,8 +6,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from cmdiff_dicom.encode import encode_seg
@@ -131,6 +132,31 @@ def test_sequences_and_numbers_survive_from_other_transfer_syntaxes(syntax):
 def test_an_empty_optional_sequence_is_left_out():
     geometry = grid()
     assert "ProcedureCodeSequence" not in encoded(series(geometry, ProcedureCodeSequence=[]), geometry)
+
+
+def test_a_sequence_cut_short_is_left_out_and_does_not_stop_the_result():
+    geometry = grid()
+    sources = series(geometry)
+    tag = Tag("ReferencedStudySequence")
+    sources[0][tag] = RawDataElement(tag, "SQ", 2, b"\x01\x02", 0, False, True)
+    assert "ReferencedStudySequence" not in encoded(sources, geometry)
+
+
+def test_where_the_first_slice_names_no_patient_the_next_that_does_tells_who_it_is():
+    geometry = grid()
+    sources = series(geometry)
+    sources[0].PatientID, sources[0].PatientName = "", ""
+    seg = encoded(sources, geometry)
+    assert (seg.PatientID, seg.PatientName) == ("P1", "Doe^Jane")
+
+
+@pytest.mark.parametrize("without", [slice(0, 1), slice(3, 5)])
+def test_slices_without_a_frame_of_reference_are_in_that_of_the_others(without):
+    geometry = grid()
+    sources = series(geometry)
+    for source in sources[without]:
+        del source.FrameOfReferenceUID
+    assert encoded(sources, geometry).FrameOfReferenceUID == geometry.frame_of_reference_uid
 
 
 def test_identity_beyond_the_bare_minimum_is_copied():
