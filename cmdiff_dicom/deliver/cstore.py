@@ -11,7 +11,6 @@ from pynetdicom.association import Association
 from cmdiff_dicom.deliver.association import Peer, accepts, association_with, class_name
 from cmdiff_dicom.errors import DeliveryRefused, PacsUnavailable
 
-
 DUPLICATE = 0x0111
 """Duplicate SOP Instance (PS3.7 Annex C). Only this result has its UID, so the peer took it before and its answer was lost."""
 

@@ -211,6 +211,11 @@ def test_the_waits_between_rings_are_those_that_the_docstring_states():
     assert [wait_before_ring_s(0, attempts) for attempts in range(1, 6)] == [60, 120, 240, 480, 900]
 
 
+def test_a_destination_that_cannot_be_reached_is_tried_for_a_week_as_the_settings_say(node):
+    tries = node.settings.deliver.max_attempts
+    assert 7 <= sum(wait_before_ring_s(0, attempts) for attempts in range(1, tries)) / (24 * HOUR_S) < 8
+
+
 def test_what_has_waited_for_months_without_a_worker_is_rung_on():
     assert wait_before_ring_s(5000, 0) == wait_before_ring_s(0, 5000) == 900
 
