@@ -65,18 +65,24 @@ def request_commitment(
 
 
 def read_report(event_type: int, information: Dataset) -> CommitmentReport:
-    """What a peer reports of a transaction. Raises: UnreadableInstance (no Transaction UID, or an unknown event type)."""
+    """What a peer reports of a transaction: items that name no instance say nothing, one that also failed is not committed.
+
+    Raises: UnreadableInstance (no Transaction UID, or an unknown event type).
+    """
     transaction_uid = str(information.get("TransactionUID", "") or "")
     if not transaction_uid:
         raise UnreadableInstance("storage commitment report: Transaction UID is missing")
     if event_type not in (ALL_COMMITTED, SOME_FAILED):
         raise UnreadableInstance(f"storage commitment report: Event Type ID {event_type}, wanted 1 or 2")
-    committed = tuple(str(item.ReferencedSOPInstanceUID) for item in information.get("ReferencedSOPSequence") or ())
-    failed = {
-        str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or PROCESSING_FAILURE)
-        for item in information.get("FailedSOPSequence") or ()
-    }
+    failed = {uid: int(item.get("FailureReason") or PROCESSING_FAILURE) for uid, item in _named(information, "FailedSOPSequence")}
+    committed = tuple(uid for uid, _ in _named(information, "ReferencedSOPSequence") if uid not in failed)
     return CommitmentReport(transaction_uid, committed, failed)
+
+
+def _named(information: Dataset, keyword: str) -> list[tuple[str, Dataset]]:
+    """The items of a sequence that name an instance, each with its UID."""
+    items = information.get(keyword) or ()
+    return [(str(item.ReferencedSOPInstanceUID), item) for item in items if item.get("ReferencedSOPInstanceUID")]
 
 
 def _ask(association: Association, transaction_uid: str, sop_class_uid: str, sop_uid: str) -> int | None:

@@ -38,6 +38,16 @@ def test_a_failure_without_a_reason_is_a_processing_failure():
     assert dict(read_report(2, information(failed=[("1.2.4",)])).failed) == {"1.2.4": 0x0110}
 
 
+def test_an_item_that_names_no_instance_does_not_spoil_the_others():
+    report = read_report(2, information(committed=[("1.2.3",)], failed=[("", 0x0112), ("1.2.4", 0x0213)]))
+    assert (report.committed, dict(report.failed)) == (("1.2.3",), {"1.2.4": 0x0213})
+
+
+def test_what_is_reported_both_ways_is_not_committed():
+    report = read_report(2, information(committed=[("1.2.3",)], failed=[("1.2.3", 0x0112)]))
+    assert (report.committed, dict(report.failed)) == ((), {"1.2.3": 0x0112})
+
+
 def test_all_failed_has_no_committed_sequence():
     assert read_report(2, information(failed=[("1.2.4", 0x0213)])).committed == ()
 
