@@ -74,7 +74,8 @@ def read_report(event_type: int, information: Dataset) -> CommitmentReport:
         raise UnreadableInstance("storage commitment report: Transaction UID is missing")
     if event_type not in (ALL_COMMITTED, SOME_FAILED):
         raise UnreadableInstance(f"storage commitment report: Event Type ID {event_type}, wanted 1 or 2")
-    failed = {uid: int(item.get("FailureReason") or PROCESSING_FAILURE) for uid, item in _named(information, "FailedSOPSequence")}
+    refused = _named(information, "FailedSOPSequence")
+    failed = {uid: int(item.get("FailureReason") or PROCESSING_FAILURE) for uid, item in refused}
     committed = tuple(uid for uid, _ in _named(information, "ReferencedSOPSequence") if uid not in failed)
     return CommitmentReport(transaction_uid, committed, failed)
 
