@@ -95,7 +95,7 @@ class DispatchSettings(Slice):
     tick_s: float = Field(default=2.0, gt=0)
     lease_s: float = Field(default=120.0, gt=0)
     max_lost_leases: int = Field(default=3, ge=1)
-    max_attempts: int = Field(default=10, ge=1)
+    max_attempts: int = Field(default=100, ge=1)
 
 
 class SegmentSettings(Slice):
