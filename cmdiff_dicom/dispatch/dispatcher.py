@@ -251,7 +251,7 @@ class Dispatcher:
             if still_s < (wait_before_ring_s(delivery.rings, delivery.attempts) or limits.commitment_wait_s):
                 continue
             if delivery.requests >= limits.commitment_requests:
-                answer = delivery.reason or "no commitment report"
+                answer = delivery.reason or "no commitment report (it may not know our AE title, host and port)"
                 self.ledger.without_commitment(delivery.id, f"{answer}, after {delivery.requests} requests")
                 log("dispatch.commitment", delivery=delivery.id, state="no report")
             else:

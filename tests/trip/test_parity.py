@@ -69,7 +69,7 @@ def test_a_study_as_dicom_scores_what_evaluate_scores(evaluated, real_data, tmp_
 
 
 @pytest.mark.timeout(3600)
-def test_on_a_grid_turned_by_20_degrees_the_mean_of_four_studies_hardly_moves(evaluated, real_data, tmp_path):
+def test_on_a_grid_turned_by_20_degrees_the_mean_of_four_studies_hardly_falls(evaluated, real_data, tmp_path):
     lost = []
     for name in STUDIES:
         labels, truth, grid = evaluated(name)
@@ -77,7 +77,7 @@ def test_on_a_grid_turned_by_20_degrees_the_mean_of_four_studies_hardly_moves(ev
         seg = served(tmp_path / name, real_data, name, turn_deg=20.0)
         ours, theirs = dice_of_regions(labels_on(seg, onto), resampled_labels(truth, grid, onto)), dice_of_regions(labels, truth)
         lost.append([theirs[region] - ours[region] for region in ("WT", "TC", "ET")])
-    whole, core, enhancing = np.abs(np.mean(lost, axis=0))
+    whole, core, enhancing = np.mean(lost, axis=0)
     assert whole <= 0.01
     assert core <= 0.03
     assert enhancing <= 0.03
