@@ -1,11 +1,14 @@
-"""What every test may ask for: the real images, and a ban on skips where all must run."""
+"""What every test may ask for: the real images, a small result, and a ban on skips where all must run."""
 
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from cmdiff_dicom.records import SegObject
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +18,16 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("CMDIFF_TEST_DATA does not name a folder of real images")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def seg() -> SegObject:
+    """A small DICOM-SEG with all three labels, as a worker makes it."""
+    from cmdiff_dicom.encode import encode_seg
+    from tests.support.sources import grid, label_map, series
+
+    geometry = grid()
+    return encode_seg(label_map(geometry), series(geometry), "ab" * 32, datetime(2025, 1, 2, tzinfo=UTC), 1)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
@@ -12,19 +11,11 @@ from pynetdicom import AE, evt
 
 from cmdiff_dicom.deliver import make_destination, read_report
 from cmdiff_dicom.deliver.cstore import Outcome, outcome
-from cmdiff_dicom.encode import encode_seg
 from cmdiff_dicom.errors import CommitmentRefused, DeliveryRefused, PacsUnavailable
 from cmdiff_dicom.phantom.pacs import BOTH_WAYS, NEVER, SAME_ASSOCIATION, DemoPacs, Faults
 from cmdiff_dicom.settings import DeliverSettings, DestinationSettings
-from tests.support.sources import grid, label_map, series
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
-
-
-@pytest.fixture(scope="module")
-def seg():
-    geometry = grid()
-    return encode_seg(label_map(geometry), series(geometry), "ab" * 32, datetime(2025, 1, 2, tzinfo=UTC), 1)
 
 
 @pytest.fixture

@@ -1,23 +1,14 @@
 """A folder as a destination holds whole files or none."""
 
 import os
-from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
 from pydicom import dcmread, dcmwrite
 
 from cmdiff_dicom.deliver import make_destination
-from cmdiff_dicom.encode import encode_seg
 from cmdiff_dicom.errors import CommitmentRefused, DeliveryRefused, PacsUnavailable
 from cmdiff_dicom.settings import DeliverSettings, DestinationSettings
-from tests.support.sources import grid, label_map, series
-
-
-@pytest.fixture(scope="module")
-def seg():
-    geometry = grid()
-    return encode_seg(label_map(geometry), series(geometry), "ab" * 32, datetime(2025, 1, 2, tzinfo=UTC), 1)
 
 
 def destination_in(folder):

@@ -1,6 +1,5 @@
 """Orthanc as the PACS: it gets the result, commits to it on an association of its own, and routes studies to us."""
 
-from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
@@ -8,7 +7,6 @@ from pydicom import dcmwrite
 from pydicom.dataset import FileMetaDataset
 
 from cmdiff_dicom.deliver import make_destination, read_report
-from cmdiff_dicom.encode import encode_seg
 from cmdiff_dicom.errors import DeliveryRefused, PacsUnavailable
 from cmdiff_dicom.ledger import open_ledger
 from cmdiff_dicom.receive import Intake, start_listener
@@ -16,18 +14,11 @@ from cmdiff_dicom.settings import DeliverSettings, DestinationSettings, ListenSe
 from cmdiff_dicom.spool import Spool
 from tests.support.instances import EXPLICIT, STUDY, mr_header
 from tests.support.orthanc import needs_orthanc, running_orthanc
-from tests.support.sources import grid, label_map, series
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs_orthanc]
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
-
-
-@pytest.fixture(scope="module")
-def seg():
-    geometry = grid()
-    return encode_seg(label_map(geometry), series(geometry), "ab" * 32, datetime(2025, 1, 2, tzinfo=UTC), 1)
 
 
 @pytest.fixture
