@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cmdiff_dicom import __version__
-from cmdiff_dicom.errors import SettingsFault
+from cmdiff_dicom.errors import SettingsFault, TwoPatients
 from cmdiff_dicom.ledger import Ledger, open_ledger
 from cmdiff_dicom.logs import log, place
 from cmdiff_dicom.records import ReceivedInstance
@@ -58,8 +58,8 @@ def recogniser(settings: Settings) -> Callable[[tuple[ReceivedInstance, ...]], R
             key=job_key(choice, weights_sha256, __version__),
             plan=plan_of(choice),
             missing=tuple(sequence.value for sequence in choice.missing(settings.dispatch.needed_sequences)),
-            refusal=choice.refusal,
-            hopeless=choice.refusal.startswith("TwoPatients"),
+            refusal=choice.refusal.reason if choice.refusal else "",
+            hopeless=isinstance(choice.refusal, TwoPatients),
         )
 
     return recognise

@@ -73,7 +73,7 @@ def segment_folder(folder: Path, output: Path, settings: SegmentSettings, min_sl
     summary["notes"] = list(choice.notes)
     output.mkdir(parents=True, exist_ok=True)
     if choice.refusal:
-        return _ended(output, summary, NOT_ANALYSED, "not analysed", choice.refusal)
+        return _ended(output, summary, NOT_ANALYSED, "not analysed", choice.refusal.reason)
     segmenter = load_segmenter(settings.weights_path, settings.device, settings.threads)
     try:
         study = assemble_study(choice, memory.read)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cmdiff_dicom.assemble.identify import CONTRAST_WORDS, WITHOUT_WORDS, is_fat_suppressed, recognise, technique
 from cmdiff_dicom.assemble.series import ENHANCED_FAULT, ENHANCED_MR, MR_IMAGE_STORAGE, geometry_of, split_into_stacks
+from cmdiff_dicom.errors import EnhancedNotSupported, NoUsableSequence, Refused, TwoPatients
 from cmdiff_dicom.records import Acquisition, ReceivedInstance, Sequence, Stack
 
 REFERENCE_ORDER = (Sequence.T1C, Sequence.T2F, Sequence.T2W)
@@ -22,7 +23,7 @@ HEAD_MM = 100.0
 
 @dataclass(frozen=True)
 class Choice:
-    """What a study offers. `refusal` is "" or one line "Kind: text"; `others` are the stacks that do not serve.
+    """What a study offers, or with which error it is refused; `others` are the stacks that do not serve.
 
     `pixels_decide`: T1c is only the later of two like T1; the pixels have to show the agent (`assemble_study` asks them).
     """
@@ -31,7 +32,7 @@ class Choice:
     stacks: Mapping[Sequence, Stack]
     others: tuple[Stack, ...] = ()
     reference: Sequence | None = None
-    refusal: str = ""
+    refusal: Refused | None = None
     notes: tuple[str, ...] = ()
     pixels_decide: bool = False
 
@@ -49,7 +50,8 @@ def choose_stacks(instances: Iterable[ReceivedInstance], min_slices: int = 8) ->
     # an archive that rewrites Patient IDs sends our own result back under another: only what may serve is asked
     patients = {instance.patient_digest for instance in received if instance.sop_class_uid in {MR_IMAGE_STORAGE, *ENHANCED_MR}}
     if len(patients - {""}) > 1:
-        return Choice(study_uid, {}, stacks, None, "TwoPatients: two Patient IDs stand under one Study Instance UID", notes)
+        two = TwoPatients("two Patient IDs stand under one Study Instance UID")
+        return Choice(study_uid, {}, stacks, None, two, notes)
     chosen = {}
     for sequence in Sequence:
         candidates = [stack for stack in stacks if stack.sequence is sequence and not stack.fault]
@@ -68,7 +70,7 @@ def choose_stacks(instances: Iterable[ReceivedInstance], min_slices: int = 8) ->
     reference = reference_of(chosen)
     if reference and (thin_mm := float(_extent_mm(chosen[reference]).min())) < HEAD_MM:
         notes = (*notes, f"{reference.value}, the reference, covers only {thin_mm:.0f} mm; nothing beyond is segmented")
-    refusal = "" if reference else _refusal(stacks)
+    refusal = None if reference else _refusal(stacks)
     return Choice(study_uid, chosen, others, reference, refusal, notes, pixels_decide)
 
 
@@ -165,16 +167,16 @@ def are_alike(one: Stack, other: Stack) -> bool:
     )
 
 
-def _refusal(stacks: tuple[Stack, ...]) -> str:
+def _refusal(stacks: tuple[Stack, ...]) -> Refused:
     """Why no stack can carry a result: what was found, what was wanted."""
     if not stacks:
-        return "NoUsableSequence: the study holds no image"
+        return NoUsableSequence("the study holds no image")
     lines = [f"{_kind(stack)}: {len(stack.instances)} image(s), {stack.fault or stack.why}" for stack in stacks]
     found = "; ".join(lines[:8]) + (f"; and {len(lines) - 8} more" if len(lines) > 8 else "")
     images = [stack for stack in stacks if stack.instances[0].modality in ("MR", "")]
     if any(stack.fault == ENHANCED_FAULT for stack in images) and all(stack.fault for stack in images):
-        return f"EnhancedNotSupported: neither FLAIR nor T2 as single-frame MR Image Storage. Found: {found}"
-    return f"NoUsableSequence: neither FLAIR nor T2 serves, and at least one is needed. Found: {found}"
+        return EnhancedNotSupported(f"neither FLAIR nor T2 as single-frame MR Image Storage. Found: {found}")
+    return NoUsableSequence(f"neither FLAIR nor T2 serves, and at least one is needed. Found: {found}")
 
 
 def _kind(stack: Stack) -> str:

@@ -17,7 +17,8 @@ def explain(choice: Choice) -> str:
     rows += [("-", *_described(stack), f"{stack.fault}; {stack.why}" if stack.fault else stack.why) for stack in choice.others]
     widths = [max(len(row[n]) for row in rows) for n in range(5)]
     lines = ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5])) for row in rows]
-    return "\n".join([*lines, *(f"note: {note}" for note in choice.notes), *([choice.refusal] if choice.refusal else [])])
+    lines += [f"note: {note}" for note in choice.notes]
+    return "\n".join([*lines, choice.refusal.reason] if choice.refusal else lines)
 
 
 def _described(stack: Stack) -> tuple[str, str, str, str]:

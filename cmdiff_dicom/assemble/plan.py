@@ -8,8 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cmdiff_dicom.assemble.choice import Choice
-from cmdiff_dicom.errors import NoUsableSequence
+from cmdiff_dicom.errors import EnhancedNotSupported, NoUsableSequence, Refused, TwoPatients
 from cmdiff_dicom.records import ReceivedInstance, Sequence, Stack
+
+_REFUSALS = {kind.__name__: kind for kind in (NoUsableSequence, EnhancedNotSupported, TwoPatients)}
+"""The errors that a choice may be refused with, by the name that a plan has for them."""
 
 
 def job_key(choice: Choice, weights_sha256: str, version: str) -> str:
@@ -23,7 +26,7 @@ def _content(choice: Choice) -> list[Any]:
         sequence.value: sorted((instance.sop_uid, instance.blob.sha256) for instance in stack.instances)
         for sequence, stack in choice.stacks.items()
     }
-    return [choice.study_uid, pairs, choice.refusal.partition(":")[0]]
+    return [choice.study_uid, pairs, type(choice.refusal).__name__ if choice.refusal else ""]
 
 
 def _digest(content: list[Any]) -> str:
@@ -47,7 +50,7 @@ def plan_of(choice: Choice) -> dict[str, Any]:
             for sequence, stack in choice.stacks.items()
         },
         "reference": choice.reference.value if choice.reference else None,
-        "refusal": choice.refusal,
+        "refusal": choice.refusal.reason if choice.refusal else "",
         "notes": list(choice.notes),
         "pixels_decide": choice.pixels_decide,
         "others": [{"images": len(s.instances), "why": s.why, "fault": s.fault} for s in choice.others],
@@ -70,4 +73,11 @@ def choice_from_plan(plan: Mapping[str, Any], instances: Iterable[ReceivedInstan
             )
         stacks[Sequence(name)] = Stack(part["series_uid"], slices, Sequence(name), part["why"])
     reference = Sequence(plan["reference"]) if plan["reference"] else None
-    return Choice(plan["study_uid"], stacks, (), reference, plan["refusal"], tuple(plan["notes"]), plan["pixels_decide"])
+    refusal = _refusal_of(plan["refusal"])
+    return Choice(plan["study_uid"], stacks, (), reference, refusal, tuple(plan["notes"]), plan["pixels_decide"])
+
+
+def _refusal_of(reason: str) -> Refused | None:
+    """The refusal of which a plan has the `reason`."""
+    kind, _, text = reason.partition(": ")
+    return _REFUSALS[kind](text) if reason else None

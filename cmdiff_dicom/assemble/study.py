@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cmdiff_dicom import errors
 from cmdiff_dicom.assemble.choice import Choice, are_alike, reference_of
 from cmdiff_dicom.assemble.evidence import enhancement, fluid
 from cmdiff_dicom.assemble.volume import ReadBytes, read_volume
-from cmdiff_dicom.errors import NoUsableSequence, Refused, UnreadablePixels
+from cmdiff_dicom.errors import NoUsableSequence, UnreadablePixels
 from cmdiff_dicom.geometry import Volume
 from cmdiff_dicom.records import AssembledStudy, Sequence, Stack
 
@@ -25,7 +24,7 @@ def assemble_study(choice: Choice, read: ReadBytes) -> AssembledStudy:
     Raises: Refused by the choice's own refusal; UnreadablePixels or NoUsableSequence where neither FLAIR nor T2 is left.
     """
     if choice.refusal:
-        raise refusal_error(choice.refusal)
+        raise choice.refusal
     volumes: Volumes = {}
     notes, unreadable = list(choice.notes), []
     for sequence, stack in choice.stacks.items():
@@ -87,12 +86,3 @@ def _exchange(volumes: Volumes, stacks: Stacks, one: Sequence, other: Sequence) 
 
 def _drop(volumes: Volumes, stacks: Stacks, sequence: Sequence) -> None:
     del volumes[sequence], stacks[sequence]
-
-
-def refusal_error(refusal: str) -> Refused:
-    """The error that a one-line refusal "Kind: text" names."""
-    kind, _, text = refusal.partition(": ")
-    named = getattr(errors, kind, None)
-    if isinstance(named, type) and issubclass(named, Refused):
-        return named(text)
-    return NoUsableSequence(refusal)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cmdiff_dicom.assemble import Choice, choice_from_plan, choose_stacks, job_key, plan_of
-from cmdiff_dicom.errors import NoUsableSequence
+from cmdiff_dicom.errors import EnhancedNotSupported, NoUsableSequence, TwoPatients
 from cmdiff_dicom.records import Sequence
 from tests.support.received import noise, received, series
 
@@ -58,7 +58,19 @@ def test_a_plan_whose_images_were_purged_says_so():
         choice_from_plan(plan, everything.instances[1:])
 
 
-def test_the_plan_of_a_refused_study_keeps_its_refusal():
-    everything = received(series(Sequence.T1N))
-    plan = plan_of(choose_stacks(everything.instances))
-    assert choice_from_plan(plan, everything.instances).refusal.startswith("NoUsableSequence: ")
+REFUSED = {
+    NoUsableSequence: [series(Sequence.T1N)],
+    EnhancedNotSupported: [series(Sequence.T2F, SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1")],
+    TwoPatients: [series(Sequence.T1C), series(Sequence.T2F, PatientID="ANOTHER")],
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_the_plan_of_a_refused_study_keeps_its_refusal(kind):
+    everything = received(*REFUSED[kind])
+    refused = choose_stacks(everything.instances)
+    plan = json.loads(json.dumps(plan_of(refused)))
+    again = choice_from_plan(plan, everything.instances)
+    assert type(again.refusal) is kind
+    assert again.refusal.reason == refused.refusal.reason == plan["refusal"]  # as older ledgers have it
+    assert job_key(again, "w", "1") == job_key(refused, "w", "1")

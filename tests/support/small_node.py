@@ -75,7 +75,7 @@ class SmallNode:
         choice = choose_stacks(self.ledger.instances(study.study_uid))
         arrivals = self.ledger.study(study.study_uid).arrivals
         key = job_key(choice, weights_sha256, __version__)
-        job = self.ledger.settle(study.study_uid, arrivals, key, plan_of(choice), "a test", choice.refusal)
+        job = self.ledger.settle(study.study_uid, arrivals, key, plan_of(choice), "a test", choice.refusal.reason if choice.refusal else "")
         assert job is not None
         self.ring(job.key)
         return job
