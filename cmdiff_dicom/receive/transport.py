@@ -217,7 +217,7 @@ class GuardedHandler(RequestHandler):  # type: ignore[misc]
         dul.event_queue.get_nowait()  # the plain socket has announced the connection (Evt5); ours does so again
         dul.socket = GuardedSocket(association, self.request, self.server.limits)
         dul._run_loop_delay = 0.0  # the wait is in GuardedSocket.ready
-        dul._decode_pdu = _lenient(dul._decode_pdu)
+        dul._decode_pdu = _lenient(dul._decode_pdu, str(self.client_address[0]))
         dul.to_user_queue = _AnnouncedQueue(checkpoint)
         association._reactor_checkpoint = checkpoint
         association.dimse = StoringProvider(association, checkpoint, self.server.limits, self.server.serve)
@@ -242,9 +242,21 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         """A peer that went away while its connection was set up is no news."""
 
 
-def _lenient(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """The library's decoder of PDUs, given association requests that it can read."""
-    return lambda pdu: decode(readable_request(pdu) if pdu[0] == ASSOCIATE_RQ else pdu)
+def _lenient(decode: Callable[[bytes], Any], peer: str) -> Callable[[bytes], Any]:
+    """The library's decoder of PDUs, given association requests that it can read; one that it cannot is told in the log."""
+
+    def decode_readable(pdu: bytes) -> Any:
+        if pdu[0] != ASSOCIATE_RQ:
+            return decode(pdu)
+        try:
+            request, event = decode(readable_request(pdu))
+            request.to_primitive()  # here its faults end the association, later they end its thread
+        except Exception as error:
+            log("receive.association", state="aborted: request not readable", peer=peer, error=place(error))
+            raise
+        return request, event
+
+    return decode_readable
 
 
 def encode_store_response(request: C_STORE, status: int) -> bytes:

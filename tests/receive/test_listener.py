@@ -8,7 +8,19 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
 from tests.support.instances import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, encoded, mr_data_set
-from tests.support.raw_peer import ASSOCIATE_AC, ASSOCIATE_RJ, COMMITMENT, MR, VERIFICATION, RawPeer, accepted, item, roles_in
+from tests.support.raw_peer import (
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    ASSOCIATE_RQ,
+    COMMITMENT,
+    MR,
+    VERIFICATION,
+    RawPeer,
+    accepted,
+    association_request,
+    item,
+    roles_in,
+)
 from tests.support.waiting import eventually
 
 REJECT_CALLING, REJECT_CALLED, CONGESTED, LIMIT = b"\0\1\1\3", b"\0\1\1\7", b"\0\2\3\1", b"\0\2\3\2"
@@ -100,7 +112,7 @@ def test_a_wrong_called_title_is_rejected_for_good_and_the_log_says_which(node, 
     assert eventually(lambda: logged.append(capsys.readouterr().err) or "SCANNER calls WRONG" in "".join(logged))
 
 
-@pytest.mark.parametrize(("title", "noted"), [("SCANNER\0\0", "SCANNER"), ("M\xdcLLER", "M??LLER"), ("A\\B\n", "A?B?")])
+@pytest.mark.parametrize(("title", "noted"), [("SCANNER\0\0", "SCANNER"), ("M\xdcLLER", "M??LLER"), ("A\\B\n", "A?B?"), ("", "?")])
 def test_titles_that_the_standard_forbids_keep_nobody_from_sending(start_node, title, noted):
     node = start_node(check_called_ae_title=True)
     with RawPeer(node.port) as peer:
@@ -121,6 +133,22 @@ def test_titles_that_the_standard_forbids_keep_nobody_from_sending(start_node, t
 def test_what_a_peer_says_of_itself_does_not_keep_it_from_sending(node, user_items):
     with RawPeer(node.port) as peer:
         assert peer.associate(user_items=user_items)[0] == ASSOCIATE_AC
+        assert peer.store(mr_data_set()) == 0x0000
+
+
+def test_a_called_title_that_is_blank_is_taken_only_where_any_is(node, start_node):
+    with RawPeer(node.port) as peer:
+        assert peer.associate(called="") == (ASSOCIATE_RJ, REJECT_CALLED)
+    with RawPeer(start_node(check_called_ae_title=False).port) as peer:
+        assert peer.associate(called="")[0] == ASSOCIATE_AC
+
+
+def test_a_context_with_an_even_id_does_no_harm_to_the_others(node):
+    even = item(0x20, bytes((2, 0, 0, 0)) + item(0x30, MR.encode()) + item(0x40, EXPLICIT.encode()))
+    with RawPeer(node.port) as peer:
+        peer.send(ASSOCIATE_RQ, association_request([(MR, (EXPLICIT,))]) + even)
+        answer, body = peer.receive()
+        assert (answer, accepted(body)) == (ASSOCIATE_AC, {1: (0, EXPLICIT)})
         assert peer.store(mr_data_set()) == 0x0000
 
 

@@ -15,7 +15,7 @@ from pynetdicom.dsutils import decode
 
 from cmdiff_dicom.receive.transport import MAX_PDU_BYTES, encode_store_response
 from tests.support.instances import mr_data_set
-from tests.support.raw_peer import ABORT, ASSOCIATE_AC, P_DATA, RawPeer, association_request, store_message
+from tests.support.raw_peer import ABORT, ASSOCIATE_AC, EXPLICIT, MR, P_DATA, RawPeer, association_request, item, store_message
 from tests.support.waiting import eventually
 
 MEGABYTE = 1 << 20
@@ -162,6 +162,17 @@ def test_a_request_of_garbage_is_cut_off(hasty):
         peer.send(1, association_request([])[:60])
         assert is_over(peer)
     assert eventually(lambda: serves(hasty.port))
+
+
+def test_a_request_that_cannot_be_read_is_aborted_at_once_and_told_with_its_peer(node, capsys):
+    body = association_request([(MR, (EXPLICIT,))], called="CMDIFF")
+    with RawPeer(node.port) as peer:
+        peer.send(1, body[: body.index(item(0x40, EXPLICIT.encode())) + 2])  # cut within an item
+        assert is_over(peer)
+    logged = []
+    assert eventually(lambda: logged.append(capsys.readouterr().err) or "request not readable" in "".join(logged))
+    assert '"peer": "127.0.0.1"' in "".join(logged)
+    assert "Traceback" not in "".join(logged)
 
 
 def test_ended_associations_leave_no_thread_behind(node):
