@@ -42,7 +42,7 @@ _NEVER_WORDS = {
     "functional": "BOLD FMRI",
     "echo planar": "EPI",
     "projected": "MIP MINIP PROJECTION",
-    "subtraction": "SUB SUBTRACTION",
+    "subtraction": "SUB SUBTRACTION SUBTRACT SUBTRACTED SUBTR SUBT SOUSTRACTION SUBTRAKTION",
     "map": "MAP MAPPING FIELDMAP",
     "short inversion": "STIR",
     "double inversion": "DIR",

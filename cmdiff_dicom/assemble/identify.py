@@ -126,12 +126,15 @@ def _inversion_spin_echo(tr: float, te: float, ti: float | None) -> tuple[str, s
 _T1_WORDS = frozenset("T1 T1W T1WI T1C MPRAGE MEMPRAGE MP2RAGE BRAVO SPGR FSPGR".split())
 _T2_WORDS = frozenset("T2 T2W T2WI".split())
 CONTRAST_WORDS = frozenset(
-    "GD GAD GADO POST POSTGAD POSTGD POSTCON POSTCONTRAST CE KM MDC CIV INJ INJECTE INJECTION C+ +C T1C".split()
+    """
+    GD GAD GADO POST POSTGAD POSTGD POSTCON POSTCONTRAST CE KM MDC CIV INJ INJECTE INJECTION C+ +C T1C APRES DOPO NACH EFTER
+    DESPUES CONTRAST CONTRASTE KONTRAST
+    """.split()
 )
 WITHOUT_WORDS = frozenset(
     """
     PRE PREGAD PREGD PRECON PRECONTRAST WO W/O WITHOUT NATIVE NATIV UNENHANCED OHNE VOR SANS AVANT SIN ANTES SENZA PRIMA ZONDER
-    UDEN UTAN
+    UDEN UTAN SEM BEZ FORE VOOR PRZED PRED
     """.split()
 )
 
@@ -150,9 +153,7 @@ def says_contrast(words: frozenset[str]) -> bool | None:
     """True where a description says "after contrast", False where it says "before" or "without", else None."""
     if words & WITHOUT_WORDS:
         return False
-    if words & CONTRAST_WORDS or ("CONTRAST" in words and words & {"W", "WITH"}):
-        return True
-    return None
+    return True if words & CONTRAST_WORDS else None
 
 
 def _second_evidence(a: Acquisition, contrast: str) -> str:

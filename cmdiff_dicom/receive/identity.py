@@ -187,7 +187,7 @@ def _acquisition(header: Header) -> Acquisition:
         contrast_agent=any(names_contrast_agent(whole_text(header, tag)) for tag in _CONTRAST if header.get(tag)),
         angio=text(header, 0x00180025).upper() == "Y",
         diffusion_b_value=number(header, 0x00189087, "FD"),
-        words=known_words(*(whole_text(header, tag) for tag in _DESCRIPTIONS)),
+        words=known_words(*(own_text(header, tag) for tag in _DESCRIPTIONS)),
         body_part=text(header, 0x00180015)[:16],
         manufacturer=_maker(text(header, 0x00080070)),
         acquisition_number=integer(header, 0x00200012, "IS"),

@@ -80,7 +80,7 @@ def test_secondary_derivations_never_serve_and_corrected_originals_do():
     assert seen(T2, image_type=("DERIVED", "PRIMARY", "M", "DIS2D")) is Sequence.T2W
 
 
-@pytest.mark.parametrize("description", ["localizer", "DWI b1000", "ep2d_diff", "TOF 3D", "SWI", "perfusion", "T2 STIR", "SAG T1 SUB", "MIP", "T2* map", "AAHead_Scout"])
+@pytest.mark.parametrize("description", ["localizer", "DWI b1000", "ep2d_diff", "TOF 3D", "SWI", "perfusion", "T2 STIR", "SAG T1 SUB", "MIP", "T2* map", "AAHead_Scout", "T1 subtracted", "t1_subtr"])
 def test_words_for_other_purposes_keep_a_series_from_serving(description):
     assert seen(MPRAGE, description) is None
     assert seen(T2, description) is None
@@ -147,12 +147,12 @@ def test_dark_fluid_with_a_short_echo_is_a_t1():
     assert seen(tirm, "t1_tirm_tra_dark-fluid") is Sequence.T1N
 
 
-@pytest.mark.parametrize("description", ["T1 GD", "t1_mprage +C", "T1 C+", "AX T1 POST", "T1 CE", "t1 tra KM", "T1c", "T1 GAD", "AX T1 W CONTRAST", "T1 Dotarem", "T1 con contraste", "T1 POSTCON"])
+@pytest.mark.parametrize("description", ["T1 GD", "t1_mprage +C", "T1 C+", "AX T1 POST", "T1 CE", "t1 tra KM", "T1c", "T1 GAD", "AX T1 W CONTRAST", "T1 Dotarem", "T1 con contraste", "T1 POSTCON", "T1 GADOLINIUM", "T1 contrast-enhanced", "t1 pós contraste", "T1 após injeção +C", "T1 après injection", "T1 na contrast", "T1 po kontraście", "T1WI增强", "T1 造影後", "Ｔ１＋Ｃ", "Т1 с контрастом"])
 def test_a_description_after_contrast_makes_a_t1c(description):
     assert seen(T1_SE, description) is Sequence.T1C
 
 
-@pytest.mark.parametrize("description", ["T1 PRE GAD", "T1 W/O GAD", "T1 without contrast", "T1 nativ", "T1 vor KM", "T1 sans gado", "T1 NO GAD", "T1 NON-CONTRAST", "T1 PRECON", "T1W WO CONTRAST"])
+@pytest.mark.parametrize("description", ["T1 PRE GAD", "T1 W/O GAD", "T1 without contrast", "T1 nativ", "T1 vor KM", "T1 sans gado", "T1 NO GAD", "T1 NON-CONTRAST", "T1 PRECON", "T1W WO CONTRAST", "T1 sem contraste", "T1 bez kontrastu", "T1 före kontrast", "T1 voor contrast", "T1平扫", "T1 造影前", "Т1 без контраста"])
 def test_a_description_before_contrast_makes_none(description):
     assert seen(T1_SE, description) is Sequence.T1N
     assert seen(T1_SE, description, contrast_agent=True) is Sequence.T1N
@@ -180,7 +180,7 @@ def test_a_sagittal_2d_t2_may_be_a_spine_unless_it_says_head():
     assert seen(T2, "Ax T2") is Sequence.T2W
 
 
-@pytest.mark.parametrize("what", ["post-op", "POST OPERATIVE", "POST FOSSA", "post radiation", "POST TREATMENT", "W/WO", "PRE & POST", "with and without contrast"])
+@pytest.mark.parametrize("what", ["post-op", "POST OPERATIVE", "POST FOSSA", "post radiation", "POST TREATMENT", "W/WO", "PRE & POST", "with and without contrast", "PRE/POST GAD", "post RT", "nach OP", "après chirurgie"])
 def test_an_operation_a_place_and_both_at_once_say_nothing_about_an_agent(what):
     assert seen(T1_SE, f"AX T1 {what}") is Sequence.T1N
     assert seen(T1_SE, f"AX T1 {what}", contrast_agent=True) is Sequence.T1C

@@ -199,6 +199,28 @@ def test_a_word_for_none_is_no_contrast_agent(agent, given):
     assert read_header(ContrastBolusAgent=agent).acquisition.contrast_agent is given
 
 
+@pytest.mark.parametrize(
+    ("character_set", "description", "word"),
+    [
+        ("GB18030", "T1WI增强", "+C"),
+        ("ISO_IR 192", "T1 pós gadolínio", "POST"),
+        ("ISO_IR 100", "T1 après", "APRES"),
+        ("ISO_IR 144", "Т1 с контрастом", "+C"),
+        (["", "ISO 2022 IR 87"], "T1 造影", "+C"),
+        (["", "ISO 2022 IR 149"], "\x1b$)CT1 조영", "+C"),
+    ],
+)
+def test_words_are_found_in_the_letters_of_the_hospitals_language(character_set, description, word):
+    words = read_header(SpecificCharacterSet=character_set, SeriesDescription=description, ProtocolName="").acquisition.words
+    assert words == {"T1", word} | ({"T1WI"} if "T1WI" in description else set()) | ({"+C"} if "gadol" in description else set())
+
+
+@pytest.mark.parametrize("character_set", [{}, {"SpecificCharacterSet": ""}, {"SpecificCharacterSet": "UNKNOWN"}])
+def test_bytes_of_no_known_character_set_hide_no_word_beside_them(character_set):
+    data_set = encoded(mr_header(**character_set, SeriesDescription="T1 XXXX GD", ProtocolName=""))
+    assert read(data_set.replace(b"XXXX", "增强".encode("gb18030"))).acquisition.words == {"T1", "GD"}
+
+
 def test_what_was_requested_for_the_study_says_nothing_about_a_series():
     instance = read_header(
         SeriesDescription="AX T1", ProtocolName="", StudyDescription="MR BRAIN W CONTRAST", ContrastBolusAgent=None

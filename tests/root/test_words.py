@@ -42,11 +42,11 @@ def test_what_only_looks_like_a_word_is_none(description):
     assert "T1" not in known_words("TEST1")
 
 
-@pytest.mark.parametrize("text", ["Gadovist 7.5 ml", "GADOLINIUM", "7.5", "102000", "YES"])
+@pytest.mark.parametrize("text", ["Gadovist 7.5 ml", "GADOLINIUM", "7.5", "102000", "YES", "Novagad"])
 def test_an_agent_its_volume_or_its_time_says_that_something_was_given(text):
     assert names_contrast_agent(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "NONE", "no", ".", "0", "0.0", "0 ml", "N/A", "without contrast"])
+@pytest.mark.parametrize("text", ["", " ", "NONE", "no", ".", "0", "0.0", "0 ml", "N/A", "without contrast", "NO CONTRAST GIVEN", "none given", "NON", "kein KM", "sin contraste"])
 def test_words_for_nothing_are_no_agent(text):
     assert not names_contrast_agent(text)
