@@ -269,7 +269,6 @@ class Receipt:
     destination: str
     sop_uid: str
     dimse_status: int
-    sent_at: datetime
 
 
 @dataclass(frozen=True)

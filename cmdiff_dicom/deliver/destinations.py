@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -41,7 +40,7 @@ class DicomDestination:
 
     def send(self, part10: bytes) -> Receipt:
         sop_uid, status = cstore.store(part10, self._peer, self._own_ae_title, self._timeout_s)
-        return Receipt(self._peer.name, sop_uid, status, datetime.now(UTC))
+        return Receipt(self._peer.name, sop_uid, status)
 
     def request_commitment(self, transaction_uid: str, sop_class_uid: str, sop_uid: str) -> None:
         commitment.request_commitment(
@@ -72,7 +71,7 @@ class FolderDestination:
         self._path = path
 
     def send(self, part10: bytes) -> Receipt:
-        return Receipt(self._name, folder.store(part10, self._path), 0x0000, datetime.now(UTC))
+        return Receipt(self._name, folder.store(part10, self._path), 0x0000)
 
     def request_commitment(self, transaction_uid: str, sop_class_uid: str, sop_uid: str) -> None:
         raise CommitmentRefused(f"{self._name} is a folder, which commits to nothing")
