@@ -98,7 +98,6 @@ class Acquisition:
     inversion_time_ms: float | None = None
     echo_train_length: float | None = None
     flip_angle_deg: float | None = None
-    field_strength_t: float | None = None
     image_type: tuple[str, ...] = ()
     contrast_agent: bool = False
     """True where an agent, its volume or its start time is given and is not a word for none."""
@@ -137,11 +136,9 @@ class ReceivedInstance:
     rows: int = 0
     columns: int = 0
     number_of_frames: int = 1
-    instance_number: int | None = None
     orientation: tuple[float, ...] = ()
     position_mm: tuple[float, ...] = ()
     pixel_spacing_mm: tuple[float, ...] = ()
-    slice_thickness_mm: float | None = None
     acquisition: Acquisition = field(default_factory=Acquisition)
 
 

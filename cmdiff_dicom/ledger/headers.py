@@ -38,8 +38,8 @@ def row_of(instance: ReceivedInstance) -> dict[str, Any]:
 
 def instance_of(row: RowMapping) -> ReceivedInstance:
     """The instance that `row_of` made the row of."""
-    said = {**_SILENT, **_tuples(json.loads(row["header"]))}
-    physics = _tuples(said.pop("acquisition", {}))
+    header = json.loads(row["header"])
+    physics = _known(header.get("acquisition", {}), _SILENT_ACQUISITION)
     physics["words"] = frozenset(physics.get("words", ()))
     return ReceivedInstance(
         study_uid=row["study_uid"],
@@ -48,7 +48,7 @@ def instance_of(row: RowMapping) -> ReceivedInstance:
         blob=Blob(row["sha256"], row["size_bytes"]),
         received_at=row["received_at"],
         acquisition=Acquisition(**physics),
-        **said,
+        **{**_SILENT, **_known(header, _SILENT)},
     )
 
 
@@ -56,5 +56,6 @@ def _differing(record: ReceivedInstance | Acquisition, silent: Mapping[str, Any]
     return {name: value for name, value in vars(record).items() if name in silent and value != silent[name]}
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def _known(said: dict[str, Any], silent: Mapping[str, Any]) -> dict[str, Any]:
+    """What `said` has for the fields of a record; what only an older version recorded is passed over."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in said.items() if name in silent}

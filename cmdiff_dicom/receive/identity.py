@@ -55,8 +55,8 @@ _MAKERS = ("SIEMENS", "GE", "PHILIPS", "CANON", "TOSHIBA", "HITACHI", "FUJIFILM"
 _WANTED = (
     *_UIDS, *_CONTRAST, *_DESCRIPTIONS, CHARACTER_SET,
     0x00080008, 0x00080020, 0x00080022, 0x00080032, 0x0008002A, 0x00080050, 0x00080060, 0x00080070, 0x00100020, 0x00180015,
-    0x00180020, 0x00180021, 0x00180022, 0x00180023, 0x00180024, 0x00180025, 0x00180050, 0x00180080, 0x00180081, 0x00180082,
-    0x00180087, 0x00180091, 0x00181314, 0x00189087, 0x00200012, 0x00200013, 0x00200032, 0x00200037, 0x00200052, 0x00200100,
+    0x00180020, 0x00180021, 0x00180022, 0x00180023, 0x00180024, 0x00180025, 0x00180080, 0x00180081, 0x00180082,
+    0x00180091, 0x00181314, 0x00189087, 0x00200012, 0x00200032, 0x00200037, 0x00200052, 0x00200100,
     0x00280008, 0x00280010, 0x00280011, 0x00280030,
 )  # fmt: skip
 _WANTED_SET = frozenset(_WANTED)
@@ -89,11 +89,9 @@ def read_instance(
         rows=integer(header, 0x00280010, "US") or 0,
         columns=integer(header, 0x00280011, "US") or 0,
         number_of_frames=integer(header, 0x00280008, "IS") or 1,
-        instance_number=integer(header, 0x00200013, "IS"),
         orientation=_vector(header, 0x00200037, 6),
         position_mm=_vector(header, 0x00200032, 3),
         pixel_spacing_mm=_vector(header, 0x00280030, 2),
-        slice_thickness_mm=number(header, 0x00180050, "DS"),
         acquisition=_acquisition(header),
     )
 
@@ -182,7 +180,6 @@ def _acquisition(header: Header) -> Acquisition:
         inversion_time_ms=number(header, 0x00180082, "DS"),
         echo_train_length=number(header, 0x00180091, "IS"),
         flip_angle_deg=number(header, 0x00181314, "DS"),
-        field_strength_t=number(header, 0x00180087, "DS"),
         image_type=texts(header, 0x00080008),
         contrast_agent=any(names_contrast_agent(whole_text(header, tag)) for tag in _CONTRAST if header.get(tag)),
         angio=text(header, 0x00180025).upper() == "Y",

@@ -35,7 +35,6 @@ def acquisition_of(row: dict[str, str]) -> Acquisition:
         inversion_time_ms=number(row["InversionTime_ms"]),
         echo_train_length=number(row["EchoTrainLength"]),
         flip_angle_deg=number(row["FlipAngle"]),
-        field_strength_t=number(row["MagneticFieldStrength"]),
         image_type=values(row["ImageType"]),
         contrast_agent=names_contrast_agent(row["ContrastBolusAgent"]),
         words=known_words(row["SeriesDescription"], row["ProtocolName"]),

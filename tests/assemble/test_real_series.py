@@ -11,7 +11,7 @@ import pytest
 
 from cmdiff_dicom.assemble import choose_stacks
 from cmdiff_dicom.assemble.series import MR_IMAGE_STORAGE, has_place
-from cmdiff_dicom.assemble.volume import read_volume
+from cmdiff_dicom.assemble.volume import read_volume, source_datasets
 from cmdiff_dicom.errors import UnreadablePixels
 from cmdiff_dicom.receive import read_folder
 from cmdiff_dicom.records import Blob, Sequence, Stack
@@ -83,9 +83,9 @@ def test_two_echoes_of_one_real_series_are_stacks_of_their_own(archives):
 
 def test_spacing_comes_from_positions_where_the_header_is_wrong(archives):
     (choice,) = archives["philips_ingenia_t1_mprage_sag"].choices()
-    stack = choice.stacks[Sequence.T1N]
-    volume, _ = read_volume(stack, archives["philips_ingenia_t1_mprage_sag"].blobs.__getitem__)
-    assert stack.instances[0].slice_thickness_mm == 1
+    stack, read = choice.stacks[Sequence.T1N], archives["philips_ingenia_t1_mprage_sag"].blobs.__getitem__
+    volume, _ = read_volume(stack, read)
+    assert source_datasets(stack, read)[0].SliceThickness == 1
     assert volume.geometry.spacing_mm[0] == pytest.approx(3.0, abs=1e-3)
 
 

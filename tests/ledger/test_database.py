@@ -11,7 +11,7 @@ import pytest
 from cmdiff_dicom.errors import StoreUnavailable
 from cmdiff_dicom.ledger import JobState, database, open_ledger
 from cmdiff_dicom.records import CommitmentReport
-from tests.support.ledgers import KEY, STUDY, delivery, instance, settled
+from tests.support.ledgers import KEY, STUDY, delivery, instance, number_of, settled
 
 CUT_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
 
@@ -141,7 +141,7 @@ def test_sessions_cut_at_random_lose_no_instance_and_count_none_twice(postgres, 
             ledger.record_instance(instance(number))
         done.set()
         cutter.result()
-    assert [one.instance_number for one in ledger.instances(STUDY)] == [*range(1, 101)]
+    assert [number_of(one) for one in ledger.instances(STUDY)] == [*range(1, 101)]
     ledger.close()
 
 
@@ -156,7 +156,7 @@ def test_a_forked_child_uses_connections_of_its_own(ledger):
     child.join(30)
     ledger.record_instance(instance(3))
     assert child.exitcode == 0
-    assert [one.instance_number for one in ledger.instances(STUDY)] == [1, 2, 3]
+    assert [number_of(one) for one in ledger.instances(STUDY)] == [1, 2, 3]
 
 
 def test_a_ledger_in_memory_serves_several_threads():

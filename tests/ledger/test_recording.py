@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError
 
 from cmdiff_dicom.errors import StoreUnavailable
 from cmdiff_dicom.ledger import Arrival, open_ledger
-from tests.support.ledgers import NOON, STUDY, instance
+from tests.support.ledgers import NOON, STUDY, instance, number_of
 
 
 def test_a_first_instance_is_new_and_comes_back_whole(ledger):
@@ -46,7 +46,7 @@ def test_a_resend_of_both_of_a_conflict_flags_nothing_more(ledger):
 def test_instances_come_in_the_order_of_their_arrival(ledger):
     for number in (3, 1, 2):
         ledger.record_instance(instance(number))
-    assert [one.instance_number for one in ledger.instances(STUDY)] == [3, 1, 2]
+    assert [number_of(one) for one in ledger.instances(STUDY)] == [3, 1, 2]
 
 
 def test_studies_are_kept_apart(ledger):

@@ -13,7 +13,7 @@ import pytest
 from cmdiff_dicom.ledger import Arrival, open_ledger
 from cmdiff_dicom.records import Blob
 from cmdiff_dicom.spool import Spool
-from tests.support.ledgers import STUDY, instance
+from tests.support.ledgers import STUDY, instance, number_of
 from tests.support.receiving import SIZE_BYTES, content_of
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def test_every_row_that_was_acknowledged_is_in_the_ledger_after_a_kill(folder, u
     for seed in range(ROUNDS):
         acknowledged |= {*acknowledged_before_a_kill("record", folder, url, first, seed=seed)}
         ledger = open_ledger(url)
-        kept = [one.instance_number for one in ledger.instances(STUDY)]
+        kept = [number_of(one) for one in ledger.instances(STUDY)]
         assert acknowledged <= {*kept}
         assert ledger.study(STUDY).arrivals >= len(kept) == len({*kept})
         assert ledger._database.read(lambda connection: connection.exec_driver_sql("PRAGMA integrity_check").scalar()) == "ok"
@@ -85,7 +85,7 @@ def test_every_instance_that_was_acknowledged_has_its_row_and_its_bytes_after_a_
     acknowledged = acknowledged_before_a_kill("receive", folder, url)
     spool, ledger = Spool(folder, 0, 0), open_ledger(url)
     spool.set_aside_damaged(ledger.blobs())
-    kept = {one.instance_number: one.blob.sha256 for one in ledger.instances(STUDY)}
+    kept = {number_of(one): one.blob.sha256 for one in ledger.instances(STUDY)}
     assert {*acknowledged} <= {*kept}
     assert all(spool.read(digest) == content_of(number) for number, digest in kept.items())
     ledger.close()

@@ -33,7 +33,7 @@ def test_identity_place_and_physics_are_read():
         "SCANNER",
         "MR",
     )
-    assert (instance.rows, instance.columns, instance.number_of_frames, instance.instance_number) == (256, 256, 1, 1)
+    assert (instance.rows, instance.columns, instance.number_of_frames) == (256, 256, 1)
     assert instance.orientation == (1, 0, 0, 0, 1, 0)
     assert instance.position_mm == (-112.5, -100.25, 5.5)
     assert instance.pixel_spacing_mm == (0.9, 0.8)
@@ -100,17 +100,15 @@ def test_pixel_spacing_under_another_vr_reads_like_the_clean_file():
 
 
 def test_an_integer_string_with_a_fraction_is_no_obstacle():
-    data_set = encoded(mr_header()).replace(b"\x20\x00\x13\x00IS\x02\x001 ", b"\x20\x00\x13\x00IS\x04\x0014.5")
-    assert read(data_set).instance_number == 14
+    data_set = encoded(mr_header()).replace(b"\x20\x00\x12\x00IS\x02\x001 ", b"\x20\x00\x12\x00IS\x04\x0014.5")
+    assert read(data_set).acquisition.acquisition_number == 14
 
 
 def test_numeric_attributes_of_no_length_are_absent():
-    instance = read_header(
-        RepetitionTime=None, EchoTime="", FlipAngle="", SliceThickness="", InstanceNumber="", PixelSpacing=None
-    )
+    instance = read_header(RepetitionTime=None, EchoTime="", FlipAngle="", AcquisitionNumber="", PixelSpacing=None)
     physics = instance.acquisition
     assert (physics.repetition_time_ms, physics.echo_time_ms, physics.flip_angle_deg) == (None, None, None)
-    assert (instance.slice_thickness_mm, instance.instance_number, instance.pixel_spacing_mm) == (None, None, ())
+    assert (physics.acquisition_number, instance.pixel_spacing_mm) == (None, ())
 
 
 def test_a_position_of_two_values_is_no_position():

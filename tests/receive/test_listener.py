@@ -315,7 +315,7 @@ def test_each_instance_may_come_on_an_association_of_its_own(node):
             peer.associate()
             assert peer.store(mr_data_set(f"1.2.{number}", number), f"1.2.{number}") == 0x0000
             peer.release()
-    assert {instance.instance_number for instance in node.stored()} == {1, 2, 3, 4}
+    assert {instance.sop_uid for instance in node.stored()} == {"1.2.1", "1.2.2", "1.2.3", "1.2.4"}
 
 
 def test_a_stopped_listener_frees_its_port_and_ends_its_associations(start_node):

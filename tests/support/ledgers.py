@@ -29,13 +29,16 @@ def instance(number=1, study=STUDY, series="1", content=None, accession="A17", s
         frame_of_reference_uid=f"{study}.7",
         rows=256,
         columns=224,
-        instance_number=number,
         orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
         position_mm=(-120.0, -110.5, float(number)),
         pixel_spacing_mm=(0.9, 0.9),
-        slice_thickness_mm=1.0,
         acquisition=Acquisition(scanning_sequence=("GR", "IR"), echo_time_ms=3.1, words=frozenset({"T1", "MPRAGE"})),
     )
+
+
+def number_of(one):
+    """Which slice of its series an `instance` is."""
+    return round(one.position_mm[2])
 
 
 def settled(ledger, key=KEY, study=STUDY, number=1):
