@@ -37,7 +37,7 @@ class Spool:
         try:
             for home in (self._aside, self._damaged, *(folder / f"{prefix:02x}" for prefix in range(256))):
                 home.mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder)
+            sync_folder(folder)
         except OSError as error:
             raise _unavailable(error) from None
 
@@ -50,7 +50,7 @@ class Spool:
         home = self.path(blob.sha256)
         try:
             if home.stat().st_size == blob.size_bytes:
-                _sync_folder(home.parent)  # whoever wrote it may not have come so far
+                sync_folder(home.parent)  # whoever wrote it may not have come so far
                 return blob
         except FileNotFoundError:
             pass
@@ -133,26 +133,26 @@ class Spool:
             finally:
                 os.close(descriptor)
             aside.replace(home)
-            _sync_folder(home.parent)
+            sync_folder(home.parent)
         except OSError as error:
             self._known_free = None
             aside.unlink(missing_ok=True)
             raise _unavailable(error) from None
 
 
-def _write_all(descriptor: int, content: bytes | bytearray | memoryview) -> None:
-    rest = memoryview(content).cast("B")
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """The names in `folder` are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes | bytearray | memoryview) -> None:
+    rest = memoryview(content).cast("B")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _is_abandoned(file: Path) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydicom import dcmread
 
 from cmdiff_dicom.errors import DeliveryRefused, PacsUnavailable
+from cmdiff_dicom.spool import sync_folder
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -32,7 +33,7 @@ def store(part10: bytes, folder: Path) -> str:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(folder / f"{sop_uid}.dcm")
-        _sync(folder)
+        sync_folder(folder)
     except OSError as error:
         with suppress(OSError):
             aside.unlink()
@@ -50,14 +51,6 @@ def check(folder: Path) -> str:
     except OSError as error:
         raise _unavailable(folder, error) from None
     return "writable"
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unavailable(folder: Path, error: OSError) -> PacsUnavailable:

@@ -8,11 +8,9 @@ after sending and runs again sends the same object, not a second one. Source: PS
 from __future__ import annotations
 
 import re
-import traceback
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from pydicom import dcmwrite
@@ -26,6 +24,7 @@ from cmdiff_dicom.encode.repair import copy_patient_and_study, decimals, repaire
 from cmdiff_dicom.encode.uids import derived_uid
 from cmdiff_dicom.errors import EncodingFault
 from cmdiff_dicom.geometry import Geometry
+from cmdiff_dicom.logs import place
 from cmdiff_dicom.records import Label, LabelMap, ModelIdentity, SegObject
 
 OMIT_EMPTY_FRAMES = True
@@ -69,7 +68,7 @@ def encode_seg(
     except EncodingFault:
         raise
     except Exception as fault:  # the libraries' texts may quote a patient's element: kind and place only
-        raise EncodingFault(f"encode: the SEG could not be built ({type(fault).__name__} at {_place(fault)})") from None
+        raise EncodingFault(f"encode: the SEG could not be built ({place(fault)})") from None
     part10 = buffer.getvalue()
     check_written(part10, label_map.labels, numbers, sources)
     return SegObject(sop_uid=str(seg.SOPInstanceUID), series_uid=str(seg.SeriesInstanceUID), part10=part10)
@@ -216,8 +215,3 @@ def _in_the_sources_zone(created_at: datetime, source: Dataset) -> datetime:
         ahead = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
         created_at = created_at.astimezone(timezone(ahead if offset[1] == "+" else -ahead))
     return created_at.replace(tzinfo=None)
-
-
-def _place(fault: Exception) -> str:
-    last = traceback.extract_tb(fault.__traceback__)[-1]
-    return f"{Path(last.filename).name}:{last.lineno}"
