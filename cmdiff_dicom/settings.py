@@ -6,23 +6,40 @@ variables override the file: CMDIFF_LISTEN__PORT=104 is `port` in `[listen]`. Al
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from cmdiff_dicom.errors import SettingsFault
 
 ENVIRONMENT_PREFIX = "CMDIFF_"
 SETTINGS_VARIABLE = "CMDIFF_SETTINGS"
 GIGABYTE = 1_000_000_000
+A_CENTURY_DAYS = 36500.0
+"""As good as for ever, and a number of days that dates can be reckoned with."""
+SAME_NAME = "two destinations have the same name"
+
+
+
+def at_home(path: Path) -> Path:
+    """The path, in which ~ is the home of whoever runs this."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("nobody's home is known by that ~") from None
+
+
+Place = Annotated[Path, AfterValidator(at_home)]
 
 
 class Slice(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ListenSettings(Slice):
@@ -59,10 +76,10 @@ class ListenSettings(Slice):
 class SpoolSettings(Slice):
     """Where bytes are kept, and how full the disk may become."""
 
-    folder: Path | None = None
+    folder: Place | None = None
     low_water_gb: float = Field(default=10.0, ge=0)
     floor_gb: float = Field(default=2.0, ge=0)
-    keep_days: float = Field(default=7.0, ge=0)
+    keep_days: float = Field(default=7.0, ge=0, le=A_CENTURY_DAYS)
 
     @property
     def low_water_bytes(self) -> int:
@@ -78,11 +95,25 @@ class LedgerSettings(Slice):
 
     url: str = ""
 
+    @field_validator("url")
+    @classmethod
+    def _names_a_database(cls, url: str) -> str:
+        if url and not re.match(r"sqlite:///.|postgres(ql)?(\+psycopg)?://.", url):
+            raise ValueError("wanted sqlite:///PATH or postgresql://USER@HOST/NAME, or nothing for SQLite in the state folder")
+        return url
+
 
 class QueueSettings(Slice):
     """Redis, the doorbell."""
 
     url: str = "redis://127.0.0.1:6379/0"
+
+    @field_validator("url")
+    @classmethod
+    def _names_a_redis(cls, url: str) -> str:
+        if not re.match(r"(rediss?|redis\+socket|sentinel)://.", url):
+            raise ValueError("wanted redis://HOST:PORT/0, rediss:// for TLS, or redis+socket:///PATH")
+        return url
 
 
 class DispatchSettings(Slice):
@@ -105,10 +136,17 @@ class SegmentSettings(Slice):
     device: str = "auto"
     threads: int = Field(default=0, ge=0)
 
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
+            raise ValueError("wanted auto, cpu, cuda or cuda:1")
+        return device
+
     @property
     def weights_path(self) -> Path | None:
         """The weights file; None for the one that ships."""
-        return Path(self.weights) if self.weights else None
+        return at_home(Path(self.weights)) if self.weights else None
 
 
 class DeliverSettings(Slice):
@@ -124,23 +162,28 @@ class DeliverSettings(Slice):
 class DestinationSettings(Slice):
     """One place that gets every result: a DICOM peer, or a folder."""
 
+    model_config = ConfigDict(validate_default=True)  # what is left out is judged too
+
     name: str = Field(min_length=1)
     kind: Literal["dicom", "folder"] = "dicom"
     ae_title: str = ""
     host: str = ""
     port: int = Field(default=104, ge=1, le=65535)
-    folder: Path | None = None
+    folder: Place | None = None
     commitment: bool = True
 
-    @model_validator(mode="after")
-    def _complete(self) -> DestinationSettings:
-        if self.kind == "dicom":
-            checked_ae_title(self.ae_title)
-            if not self.host:
+    @field_validator("ae_title", "host", "folder")
+    @classmethod
+    def _is_given_where_wanted(cls, value: Any, info: ValidationInfo) -> Any:
+        """Each field is judged by itself, so that an entry with several faults tells all of them."""
+        if info.field_name == "folder":
+            if info.data.get("kind") == "folder" and value is None:
+                raise ValueError("a destination of kind 'folder' needs it")
+        elif info.data.get("kind", "dicom") == "dicom":
+            if not value:
                 raise ValueError("a destination of kind 'dicom' needs ae_title, host and port")
-        elif self.folder is None:
-            raise ValueError("a destination of kind 'folder' needs folder")
-        return self
+            return checked_ae_title(value) if info.field_name == "ae_title" else value
+        return value
 
     @property
     def wants_commitment(self) -> bool:
@@ -150,7 +193,7 @@ class DestinationSettings(Slice):
 class Settings(Slice):
     """All settings. `state` is the folder for everything that the node keeps."""
 
-    state: Path = Path("/var/lib/cmdiff-dicom")
+    state: Place = Path("/var/lib/cmdiff-dicom")
     listen: ListenSettings = ListenSettings()
     spool: SpoolSettings = SpoolSettings()
     ledger: LedgerSettings = LedgerSettings()
@@ -163,9 +206,8 @@ class Settings(Slice):
     @field_validator("destinations")
     @classmethod
     def _names_differ(cls, destinations: tuple[DestinationSettings, ...]) -> tuple[DestinationSettings, ...]:
-        names = [destination.name for destination in destinations]
-        if len(set(names)) != len(names):
-            raise ValueError("two destinations have the same name")
+        if _has_one_twice(destination.name for destination in destinations):
+            raise ValueError(SAME_NAME)
         return destinations
 
     @property
@@ -217,8 +259,50 @@ def read_settings(path: Path | None = None, environment: dict[str, str] | None =
         for fault in error.errors():
             key = tuple(map(str, fault["loc"]))
             source = overridden.get(key[:2]) or overridden.get(key[:1]) or path or "settings"
-            faults.append(f"{source}: {'.'.join(key) or 'file'}: {fault['msg']}")
-        raise SettingsFault("\n".join(faults) + "\nSee deploy/settings.example.toml for every key.") from None
+            faults.append(f"{source}: {_key_in_words(key, values)}: {_in_words(fault)}")
+        entries = values.get("destinations")
+        if isinstance(entries, list) and _has_one_twice(str(entry.get("name")) for entry in entries if isinstance(entry, dict)):
+            faults.append(f"{path or 'settings'}: destinations: {SAME_NAME}")  # not looked for where an entry has a fault
+        raise SettingsFault("\n".join(dict.fromkeys(faults)) + "\nSee deploy/settings.example.toml for every key.") from None
+
+
+def _key_in_words(key: tuple[str, ...], values: Mapping[str, Any]) -> str:
+    """The key as the file writes it; a destination by its place and name."""
+    if key[:1] != ("destinations",) or len(key) < 2:
+        return ".".join(key) or "file"
+    entry = values["destinations"][int(key[1])]
+    name = f" ({entry['name']})" if isinstance(entry, dict) and entry.get("name") else ""
+    return ": ".join((f"[[destinations]] {int(key[1]) + 1}{name}", ".".join(key[2:]))).removesuffix(": ")
+
+
+def _in_words(fault: Any) -> str:
+    """What is wrong with a key, for whoever wrote it."""
+    if fault["type"] == "extra_forbidden":
+        *section, key = map(str, fault["loc"])
+        near = difflib.get_close_matches(key, _keys_of(section), n=1)
+        return "there is no such key" + (f"; {near[0]} perhaps" if near else "")
+    if fault["type"] == "tuple_type":
+        return "wanted [[destinations]] over each" if fault["loc"] == ("destinations",) else 'wanted a list, as ["A", "B"]'
+    if fault["type"] in ("model_type", "model_attributes_type"):
+        return "wanted a section, with keys of its own"
+    if fault["type"] == "missing":
+        return "is missing"
+    found = f", not {fault['input']!r}" if isinstance(fault["input"], int | float | str) and fault["type"] != "value_error" else ""
+    return str(fault["msg"]).removeprefix("Value error, ").replace("Input should be", "should be") + found
+
+
+def _keys_of(section: list[str]) -> list[str]:
+    """The keys that there are in a section, [] being the file itself and ["destinations", "0"] an entry."""
+    if not section:
+        return list(Settings.model_fields)
+    if section[0] == "destinations":
+        return list(DestinationSettings.model_fields)
+    return list(getattr(Settings.model_fields[section[0]].annotation, "model_fields", {}))
+
+
+def _has_one_twice(names: Iterable[str]) -> bool:
+    listed = list(names)
+    return len(set(listed)) != len(listed)
 
 
 def _override(values: dict[str, Any], environ: dict[str, str]) -> dict[tuple[str, ...], str]:

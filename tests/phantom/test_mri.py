@@ -82,6 +82,23 @@ def test_vendors_oddities_do_not_mislead(sequence, vendor, oddity):
     assert sequence in choice.stacks, explain(choice)
 
 
+PLAIN_3D = {"ScanningSequence": "GR", "SequenceVariant": "SP", "ScanOptions": "", "InversionTime": None, "RepetitionTime": 24, "FlipAngle": 20}
+
+
+@pytest.mark.parametrize(
+    ("sequence", "physics", "name", "told_name"),
+    [
+        (Sequence.T1N, PLAIN_3D, "*fl3d1", "*fi3d1r"),
+        (Sequence.T2W, {}, "*tse2d1_17", "*ep2d1_17"),
+    ],
+)
+def test_what_only_a_sequence_name_tells_keeps_a_series_from_serving(sequence, physics, name, told_name):
+    for given, serves in ((name, True), (told_name, False)):
+        datasets = series(sequence, SequenceName=given, SeriesDescription="head", ProtocolName="head", **physics)
+        choice = choose_stacks(received(datasets, series(Sequence.T2F, number=9)).instances)
+        assert (sequence in choice.stacks) is serves, explain(choice)
+
+
 def test_the_phantom_is_recognised_whole(assembled, phantom):
     choice, study = assembled
     assert set(choice.stacks) == set(Sequence)

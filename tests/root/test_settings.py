@@ -34,6 +34,73 @@ def test_all_faults_are_told_at_once(tmp_path):
     assert all(key in str(fault.value) for key in ("listen.port", "listen.prot", "dispatch.quiet_s"))
 
 
+SEVERAL_FAULTS = """
+stat = "/srv"
+[listen]
+calling_ae_titles = "PACS"
+[spool]
+keep_days = 1e9
+[dispatch]
+quiet_s = inf
+needed_sequences = ["T1", "T1Gd"]
+[ledger]
+url = "mysql://db/cmdiff"
+[queue]
+url = "localhost:6379"
+[segment]
+device = "gpu"
+[[destinations]]
+name = "archive"
+host = "10.0.0.5"
+port = 0
+[[destinations]]
+name = "archive"
+kind = "folder"
+"""
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "stat: there is no such key; state perhaps",
+        'listen.calling_ae_titles: wanted a list, as ["A", "B"]',
+        "spool.keep_days: should be less than or equal to 36500, not 1000000000.0",
+        "dispatch.quiet_s: should be a finite number, not inf",
+        "dispatch.needed_sequences.1: should be 'T1', 'T1c', 'T2' or 'FLAIR', not 'T1Gd'",
+        "ledger.url: wanted sqlite:///PATH or postgresql://USER@HOST/NAME, or nothing for SQLite in the state folder",
+        "queue.url: wanted redis://HOST:PORT/0, rediss:// for TLS, or redis+socket:///PATH",
+        "segment.device: wanted auto, cpu, cuda or cuda:1",
+        "[[destinations]] 1 (archive): ae_title: a destination of kind 'dicom' needs ae_title, host and port",
+        "[[destinations]] 1 (archive): port: should be greater than or equal to 1, not 0",
+        "[[destinations]] 2 (archive): folder: a destination of kind 'folder' needs it",
+        "destinations: two destinations have the same name",
+    ],
+)
+def test_each_of_several_faults_says_where_it_is_and_what_was_wanted(tmp_path, told):
+    path = written(tmp_path, SEVERAL_FAULTS)
+    with pytest.raises(SettingsFault) as fault:
+        read_settings(path, {})
+    assert f"{path}: {told}" in str(fault.value).splitlines()
+
+
+def test_no_password_of_a_url_is_told(tmp_path):
+    with pytest.raises(SettingsFault) as fault:
+        read_settings(written(tmp_path, '[ledger]\nurl = "mysql://user:secret@db/cmdiff"\n'), {})
+    assert "secret" not in str(fault.value)
+
+
+@pytest.mark.parametrize("text", ["[destinations]\nname = 'pacs'", "destinations = ['pacs']"])
+def test_destinations_written_otherwise_are_a_fault_that_names_them(tmp_path, text):
+    with pytest.raises(SettingsFault, match="destinations"):
+        read_settings(written(tmp_path, text), {})
+
+
+def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = read_settings(written(tmp_path, 'state = "~/state"\n[segment]\nweights = "~/w.pt"\n'), {})
+    assert (settings.state, settings.segment.weights_path) == (tmp_path / "state", tmp_path / "w.pt")
+
+
 def test_a_fault_of_the_environment_names_its_variable(tmp_path):
     path = written(tmp_path, "[listen]\nport = 99999\n")
     variables = {"CMDIFF_SPOOL__KEEP_DAYS": "soon", "CMDIFF_LISTN__PORT": "104", "CMDIFF_SPOOL__FOLDR": "/", "CMDIFF_TEST_DATA": "/data"}
