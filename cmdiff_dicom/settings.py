@@ -26,7 +26,6 @@ A_CENTURY_DAYS = 36500.0
 SAME_NAME = "two destinations have the same name"
 
 
-
 def at_home(path: Path) -> Path:
     """The path, in which ~ is the home of whoever runs this."""
     try:
@@ -287,8 +286,10 @@ def _in_words(fault: Any) -> str:
         return "wanted a section, with keys of its own"
     if fault["type"] == "missing":
         return "is missing"
-    found = f", not {fault['input']!r}" if isinstance(fault["input"], int | float | str) and fault["type"] != "value_error" else ""
-    return str(fault["msg"]).removeprefix("Value error, ").replace("Input should be", "should be") + found
+    if fault["type"] == "value_error":  # our own words, which show no password of a URL
+        return str(fault["msg"]).removeprefix("Value error, ")
+    found = f", not {fault['input']!r}" if isinstance(fault["input"], int | float | str) else ""
+    return str(fault["msg"]).replace("Input should be", "should be") + found
 
 
 def _keys_of(section: list[str]) -> list[str]:
