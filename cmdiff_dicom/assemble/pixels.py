@@ -18,8 +18,10 @@ from cmdiff_dicom.errors import UnreadablePixels
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.uid import UID
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
+RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
 """The four JPEG syntaxes of PS3.5 A.4.1: baseline, extended (12 bits), lossless."""
 _FIRST_PIXEL_TAG = 0x7FE00008
@@ -82,7 +84,7 @@ def decode_slice(data_set: Dataset) -> NDArray[np.float32]:
     except Exception as error:  # every plugin raises its own kinds
         raise UnreadablePixels(_told(data_set, error)) from None
     words = stored
-    if stored.dtype.kind in "iu" and not syntax.is_encapsulated:
+    if stored.dtype.kind in "iu" and (keeps_words(syntax) or number(data_set, "PixelRepresentation", 0) == 1):
         stored = stored_bits(words, data_set)
     slope, intercept = number(data_set, "RescaleSlope", 1.0) or 1.0, number(data_set, "RescaleIntercept", 0.0)
     values = np.asarray(stored * np.float32(slope) + np.float32(intercept), dtype=np.float32)
@@ -100,8 +102,8 @@ def _decoded(data_set: Dataset) -> NDArray[Any]:
     syntax = data_set.file_meta.TransferSyntaxUID
     if syntax in _JPEG:
         return _decoded_jpeg(data_set)
-    # native words are asked for whole: the decoder takes High Bit for Bits Stored - 1
-    options: dict[str, Any] = {} if syntax.is_encapsulated else {"bits_stored": data_set.BitsAllocated}
+    # words are asked for whole: the decoder takes High Bit for Bits Stored - 1
+    options: dict[str, Any] = {"bits_stored": data_set.BitsAllocated} if keeps_words(syntax) else {}
     options |= {name: default for keyword, name, default in _UNSAID if not is_said(data_set, keyword)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # excess bytes after the image are legal in old files
@@ -120,11 +122,20 @@ def _decoded_jpeg(data_set: Dataset) -> NDArray[np.integer]:
     return stored_bits(stored.view(f"i{stored.itemsize}"), data_set) if is_signed else stored
 
 
+def keeps_words(syntax: UID) -> bool:
+    """True for native pixels and run lengths, which keep every bit of a word where it is; other codecs carry values."""
+    return not syntax.is_encapsulated or syntax == RLE_LOSSLESS
+
+
 def stored_bits(words: NDArray[np.integer], data_set: Dataset) -> NDArray[np.integer]:
-    """Only the bits from High Bit down, Bits Stored of them; the rest may hold overlays or nothing. Sign extended."""
+    """Only the bits from High Bit down, Bits Stored of them; the rest may hold overlays or nothing. Sign extended.
+
+    JPEG and JPEG-LS know no sign: what they carry of a signed image is its bits (PS3.5 8.2.3).
+    """
     allocated = words.dtype.itemsize * 8
     stored = int(number(data_set, "BitsStored", allocated))
-    shift = int(number(data_set, "HighBit", stored - 1)) + 1 - stored
+    high = int(number(data_set, "HighBit", stored - 1)) if keeps_words(data_set.file_meta.TransferSyntaxUID) else stored - 1
+    shift = high + 1 - stored
     if not 0 < stored < allocated or shift < 0:
         return words
     values = (words.astype(np.int64) >> shift) & ((1 << stored) - 1)

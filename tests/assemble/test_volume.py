@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from imagecodecs import jpeg8_encode
+from imagecodecs import jpeg8_encode, jpegls_encode
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -155,16 +155,31 @@ def test_signed_values_of_twelve_bits_are_sign_extended():
     assert np.array_equal(masked.array, values)
 
 
+def test_signed_jpeg_ls_of_twelve_bits_gives_the_same_volume():
+    values = np.random.default_rng(2).integers(-2048, 2048, oblique_grid().shape)
+    datasets = series(PixelRepresentation=1, BitsStored=12, HighBit=11)
+    for data_set, plane in zip(datasets, values, strict=True):
+        data_set.PixelData = encapsulate([jpegls_encode((plane & 0x0FFF).astype(np.uint16))])
+        data_set["PixelData"].is_undefined_length = True
+        data_set.file_meta.TransferSyntaxUID = JPEGLSLossless
+    assert np.array_equal(volume_of(received(datasets)).array, values)
+
+
 def test_bits_above_those_stored_are_masked():
     original = noise()
     words = original.array.astype(int) | (np.arange(original.array.size).reshape(original.array.shape) % 2 << 15)
     assert np.array_equal(volume_of(received(with_pixels(series(), words, BitsStored=12, HighBit=11))).array, original.array)
 
 
-def test_bits_below_the_high_bit_are_taken():
+@pytest.mark.parametrize("compressed", [False, True])
+def test_bits_below_the_high_bit_are_taken(compressed):
     original = noise()
-    words = original.array.astype(int) << 4
-    assert np.array_equal(volume_of(received(with_pixels(series(), words, BitsStored=12, HighBit=15))).array, original.array)
+    datasets = with_pixels(series(), original.array.astype(int) << 4, BitsStored=16, HighBit=15)
+    for data_set in datasets:
+        if compressed:
+            data_set.compress(RLELossless, generate_instance_uid=False)
+        data_set.BitsStored = 12
+    assert np.array_equal(volume_of(received(datasets)).array, original.array)
 
 
 def test_excess_bytes_after_the_image_are_ignored_and_noted():
