@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmdiff_dicom.assemble.identify import CONTRAST_WORDS, WITHOUT_WORDS, is_fat_suppressed, recognise, technique
-from cmdiff_dicom.assemble.series import ENHANCED_FAULT, ENHANCED_MR, MR_IMAGE_STORAGE, geometry_of, split_into_stacks
+from cmdiff_dicom.assemble.series import ENHANCED_FAULT, ENHANCED_MR, MR_IMAGE_STORAGE, split_into_stacks
+from cmdiff_dicom.assemble.slices import geometry_of
 from cmdiff_dicom.errors import EnhancedNotSupported, NoUsableSequence, Refused, TwoPatients
 from cmdiff_dicom.records import Acquisition, ReceivedInstance, Sequence, Stack
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cmdiff_dicom.assemble.choice import Choice
-from cmdiff_dicom.assemble.series import geometry_of, has_place
+from cmdiff_dicom.assemble.slices import geometry_of, has_place
 from cmdiff_dicom.records import Sequence, Stack
 
 

@@ -1,21 +1,18 @@
 """Instances become stacks: parallel slices of one acquisition, in slice order, with what keeps them from serving.
 
-Positions along the slice normal are the only thing believed about spacing (Slice Thickness and Spacing Between Slices
-are often the gap, or wrong; PS3.3 C.7.6.2.1.1). Series are told apart by their UID alone. mm are patient LPS.
+Series are told apart by their UID alone. One holds several stacks where orientation, matrix, pixel spacing, echo time,
+Image Type, frame of reference or time point differ.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from operator import attrgetter
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cmdiff_dicom.geometry import Geometry
+from cmdiff_dicom.assemble.slices import has_place, has_repeats, plane_of, slice_fault
 from cmdiff_dicom.records import ReceivedInstance, Stack
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -23,70 +20,11 @@ ENHANCED_MR = frozenset({"1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1
 
 JITTER = 1e-3
 """Largest difference of a direction cosine, or in mm of a pixel's edge, within one stack: the last digits only."""
-STEP_TOLERANCE = 0.02
-"""Largest difference of a slice from its place on the even grid, as a part of the spacing (at least 0.01 mm)."""
-GAP = 1.2
-"""A step that is longer than the others by this factor is a gap."""
-SHEAR_TOLERANCE_DEG = 0.5
 CUT_SHORT = 1.05
 """By this factor another byte stream of one image has to be longer for the first to count as cut short."""
 ENHANCED_FAULT = "Enhanced MR is stored, not read by this version"
 
-
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Plane:
-    """Where a stack's slices lie. Shapes: `row`, `column`, `normal` unit vectors (3,); `origins_mm` (n, 3) in slice order."""
-
-    row: NDArray[np.float64]
-    column: NDArray[np.float64]
-    normal: NDArray[np.float64]
-    origins_mm: NDArray[np.float64]
-
-    @property
-    def offsets_mm(self) -> NDArray[np.float64]:
-        """Positions along the normal (n,), ascending."""
-        return np.asarray(self.origins_mm @ self.normal, dtype=np.float64)
-
-
-def has_place(instance: ReceivedInstance) -> bool:
-    """True where the header says where the image lies: orientation, position, spacing and matrix, all usable."""
-    if (len(instance.orientation), len(instance.position_mm), len(instance.pixel_spacing_mm)) != (6, 3, 2):
-        return False
-    row, column = np.array(instance.orientation[:3]), np.array(instance.orientation[3:])
-    lengths = np.array([np.linalg.norm(row), np.linalg.norm(column)])
-    is_frame = bool(np.all(np.abs(lengths - 1) < 0.02)) and abs(float(row @ column)) < 0.02
-    is_sized = min(instance.pixel_spacing_mm) > 0 and min(instance.rows, instance.columns) > 0
-    return is_frame and is_sized and bool(np.all(np.isfinite(instance.position_mm)))
-
-
-def plane_of(instances: Sequence[ReceivedInstance]) -> Plane:
-    """The common plane of parallel slices, in the order given; the frame is made exactly orthonormal."""
-    mean = np.mean([instance.orientation for instance in instances], axis=0)
-    row = mean[:3] / np.linalg.norm(mean[:3])
-    normal = np.cross(row, mean[3:])
-    normal /= np.linalg.norm(normal)
-    return Plane(
-        row, np.cross(normal, row), normal, np.array([instance.position_mm for instance in instances], dtype=np.float64)
-    )
-
-
-def geometry_of(stack: Stack) -> Geometry:
-    """The grid of a stack's slices: k along the slice normal by its positions, j down the rows, i along the columns."""
-    plane, first = plane_of(stack.instances), stack.instances[0]
-    count = len(stack.instances)
-    affine = np.eye(4)
-    step = (plane.origins_mm[-1] - plane.origins_mm[0]) / (count - 1) if count > 1 else plane.normal
-    affine[:3, 0] = step
-    affine[:3, 1] = plane.column * first.pixel_spacing_mm[0]
-    affine[:3, 2] = plane.row * first.pixel_spacing_mm[1]
-    affine[:3, 3] = plane.origins_mm[0]
-    return Geometry((count, first.rows, first.columns), affine, first.frame_of_reference_uid)
-
-
-# --- splitting ---------------------------------------------------------------------------------
 
 
 def split_into_stacks(instances: Iterable[ReceivedInstance], min_slices: int) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
@@ -140,30 +78,29 @@ def _was_cut_short(first: ReceivedInstance, later: ReceivedInstance) -> bool:
 
 
 def _stacks_of_series(series_uid: str, instances: list[ReceivedInstance], min_slices: int) -> list[Stack]:
-    placed = [i for i in instances if i.sop_class_uid == MR_IMAGE_STORAGE and i.number_of_frames == 1 and has_place(i)]
-    chosen = {id(i) for i in placed}
-    rest = [i for i in instances if id(i) not in chosen]
+    slices: list[ReceivedInstance] = []
+    rest: list[ReceivedInstance] = []
+    for instance in instances:
+        (rest if _image_fault(instance) else slices).append(instance)
     stacks = [
-        Stack(series_uid, tuple(group), None, "", _class_fault(group[0])) for group in _by(rest, lambda i: i.sop_class_uid)
+        Stack(series_uid, tuple(group), None, "", _image_fault(group[0])) for group in _by(rest, lambda i: i.sop_class_uid)
     ]
-    families: dict[tuple[object, ...], list[list[ReceivedInstance]]] = defaultdict(list)
-    for key, group in _alike(placed):
-        for stack in _by_time(group):
-            families[key].append(stack)
-    for groups in families.values():
-        many = len(groups) if len(groups) > 2 else 0
-        stacks.extend(_ordered_stack(series_uid, group, min_slices, many) for group in groups)
+    for group in _alike(slices):
+        points = _by_time(group)
+        many = len(points) if len(points) > 2 else 0
+        stacks.extend(_ordered_stack(series_uid, point, min_slices, many) for point in points)
     return _without_relaxometry(stacks)
 
 
-def _class_fault(instance: ReceivedInstance) -> str:
+def _image_fault(instance: ReceivedInstance) -> str:
+    """What keeps an image from being a slice of any stack, or ""."""
     if instance.sop_class_uid in ENHANCED_MR:
         return ENHANCED_FAULT
     if instance.sop_class_uid != MR_IMAGE_STORAGE:
         return "not MR Image Storage"
     if instance.number_of_frames != 1:
         return "several frames in one MR Image Storage instance"
-    return "orientation, position, pixel spacing or matrix is missing or unusable"
+    return "" if has_place(instance) else "orientation, position, pixel spacing or matrix is missing or unusable"
 
 
 def _by(instances: Iterable[ReceivedInstance], key: Callable[[ReceivedInstance], object]) -> list[list[ReceivedInstance]]:
@@ -173,8 +110,8 @@ def _by(instances: Iterable[ReceivedInstance], key: Callable[[ReceivedInstance],
     return [groups[name] for name in sorted(groups, key=str)]
 
 
-def _alike(instances: list[ReceivedInstance]) -> list[tuple[tuple[object, ...], list[ReceivedInstance]]]:
-    """Groups of one orientation, matrix, pixel spacing, echo time, Image Type and frame of reference, with their key."""
+def _alike(instances: list[ReceivedInstance]) -> list[list[ReceivedInstance]]:
+    """Groups of one orientation, matrix, pixel spacing, echo time, Image Type and frame of reference."""
     orientations: list[tuple[float, ...]] = []
     echoes: list[float] = []
     spacings: list[tuple[float, ...]] = []
@@ -189,7 +126,7 @@ def _alike(instances: list[ReceivedInstance]) -> list[tuple[tuple[object, ...], 
             instance.frame_of_reference_uid,
         )
         groups[key].append(instance)
-    return list(groups.items())
+    return list(groups.values())
 
 
 def _is_same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -207,19 +144,14 @@ def _class_of(value: Value, known: list[Value], is_same: Callable[[Value, Value]
 
 def _by_time(group: list[ReceivedInstance]) -> list[list[ReceivedInstance]]:
     """The group, or its time points where positions repeat and Temporal Position or Acquisition Number tells them apart."""
-    if not _repeats(group):
+    if not has_repeats(group):
         return [group]
     for name in ("temporal_position", "acquisition_number"):
         number_of = attrgetter(f"acquisition.{name}")
         parts = _by(group, number_of)
-        if len(parts) > 1 and all(number_of(part[0]) is not None and not _repeats(part) for part in parts):
+        if len(parts) > 1 and all(number_of(part[0]) is not None and not has_repeats(part) for part in parts):
             return parts
     return [group]
-
-
-def _repeats(group: list[ReceivedInstance]) -> bool:
-    offsets = np.sort(plane_of(group).offsets_mm)
-    return bool(np.any(np.diff(offsets) < 0.01))
 
 
 def _without_relaxometry(stacks: list[Stack]) -> list[Stack]:
@@ -230,49 +162,9 @@ def _without_relaxometry(stacks: list[Stack]) -> list[Stack]:
     return [replace(s, fault=s.fault or f"one of {len(echoes)} spin echoes: the source of a T2 map") for s in stacks]
 
 
-# --- order and regularity ----------------------------------------------------------------------
-
-
 def _ordered_stack(series_uid: str, group: list[ReceivedInstance], min_slices: int, time_points: int) -> Stack:
     offsets = plane_of(group).offsets_mm
     order = sorted(range(len(group)), key=lambda n: (offsets[n], group[n].sop_uid))
     ordered = tuple(group[n] for n in order)
     fault = f"one of {time_points} time points" if time_points else slice_fault(ordered, min_slices)
     return Stack(series_uid, ordered, None, "", fault)
-
-
-def slice_fault(ordered: Sequence[ReceivedInstance], min_slices: int) -> str:
-    """What keeps parallel slices in slice order from being one regular volume, with its place in mm; "" if nothing does."""
-    if len({instance.sop_uid for instance in ordered}) < len(ordered):
-        return "two slices under one SOP Instance UID"
-    plane = plane_of(ordered)
-    offsets = plane.offsets_mm
-    steps = np.diff(offsets)
-    if repeated := int(np.count_nonzero(steps < 0.01)):
-        return f"repeated positions: {repeated}, the first at {offsets[int(np.argmax(steps < 0.01))]:.2f} mm"
-    spacing = float(np.median(steps)) if len(steps) else 0.0
-    if (wide := steps > GAP * spacing).any():
-        at = int(np.argmax(wide))
-        missing = round(steps[at] / spacing) - 1
-        more = (f"; {missing} slice(s) missing there" if missing else "") + (f"; {wide.sum()} gaps" if wide.sum() > 1 else "")
-        between = f"between slices at {offsets[at]:.2f} and {offsets[at + 1]:.2f} mm"
-        return f"gap of {steps[at]:.2f} mm {between}, {spacing:.2f} mm elsewhere{more}"
-    if len(ordered) < min_slices:
-        return f"{len(ordered)} slice(s), at least {min_slices} wanted"
-    return _line_fault(plane, spacing)
-
-
-def _line_fault(plane: Plane, spacing: float) -> str:
-    """A fault where slices leave the straight, even line from the first to the last, or where that line leans."""
-    origins, count = plane.origins_mm, len(plane.origins_mm)
-    step = (origins[-1] - origins[0]) / (count - 1)
-    across = float(np.linalg.norm(step - (step @ plane.normal) * plane.normal))
-    lean = float(np.degrees(np.arctan2(across, step @ plane.normal)))
-    if lean > SHEAR_TOLERANCE_DEG:
-        return f"sheared: slices step {lean:.1f} degrees off their normal, at most {SHEAR_TOLERANCE_DEG} taken"
-    away = np.linalg.norm(origins - origins[0] - np.arange(count)[:, None] * step, axis=1)
-    worst = int(np.argmax(away))
-    if away[worst] > max(STEP_TOLERANCE * spacing, 0.01):
-        place = plane.offsets_mm[worst]
-        return f"irregular: the slice at {place:.2f} mm lies {away[worst]:.2f} mm off the even grid of {spacing:.2f} mm"
-    return ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmdiff_dicom.assemble.pixels import decode_slice, oddities, read_data_set
-from cmdiff_dicom.assemble.series import geometry_of
+from cmdiff_dicom.assemble.slices import geometry_of
 from cmdiff_dicom.errors import UnreadablePixels
 from cmdiff_dicom.geometry import Volume
 from cmdiff_dicom.records import Stack

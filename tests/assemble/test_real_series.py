@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from cmdiff_dicom.assemble import choose_stacks
-from cmdiff_dicom.assemble.series import MR_IMAGE_STORAGE, has_place
+from cmdiff_dicom.assemble.series import MR_IMAGE_STORAGE
+from cmdiff_dicom.assemble.slices import has_place
 from cmdiff_dicom.assemble.volume import read_volume, source_datasets
 from cmdiff_dicom.errors import UnreadablePixels
 from cmdiff_dicom.receive import read_folder

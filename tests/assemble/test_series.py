@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cmdiff_dicom.assemble import choose_stacks
-from cmdiff_dicom.assemble.series import geometry_of, split_into_stacks
+from cmdiff_dicom.assemble.series import split_into_stacks
+from cmdiff_dicom.assemble.slices import geometry_of
 from cmdiff_dicom.errors import EnhancedNotSupported
 from cmdiff_dicom.records import Sequence
 from tests.support.received import noise, oblique_grid, received, series

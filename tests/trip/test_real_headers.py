@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cmdiff_dicom.assemble import choose_stacks, source_datasets
-from cmdiff_dicom.assemble.series import geometry_of
+from cmdiff_dicom.assemble.slices import geometry_of
 from cmdiff_dicom.encode import encode_seg
 from cmdiff_dicom.receive.folder import read_folder
 from cmdiff_dicom.records import Blob, LabelMap
