@@ -73,7 +73,7 @@ def _study(folder: Path, arguments: argparse.Namespace) -> tuple[Path, Volume | 
         if not arguments.study.is_dir():
             raise DemoFailed(f"{arguments.study}: no such folder; --study wants a folder of DICOM files")
         return arguments.study, None
-    from cmdiff_dicom.phantom.mri import write_study
+    from cmdiff_dicom.phantom.study import write_study
 
     print(f"Making the synthetic patient of seed {arguments.seed} ...", flush=True)
     phantom = write_study(folder / "study", arguments.seed)

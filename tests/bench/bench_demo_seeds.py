@@ -17,8 +17,8 @@ import numpy as np
 from cmdiff_dicom.analyse import analyse
 from cmdiff_dicom.assemble import assemble_study, choose_stacks
 from cmdiff_dicom.geometry import resample
-from cmdiff_dicom.phantom.mri import write_study
 from cmdiff_dicom.phantom.show import region_dice
+from cmdiff_dicom.phantom.study import write_study
 from cmdiff_dicom.receive import read_folder
 from cmdiff_dicom.segment import load_segmenter
 from cmdiff_dicom.segment_folder import Memory

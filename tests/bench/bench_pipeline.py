@@ -22,8 +22,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from cmdiff_dicom.geometry import Volume
-from cmdiff_dicom.phantom.mri import COUNTS, Protocol, StudyHeader, grid_of, series_from_volume, write_series
+from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume, write_series
 from cmdiff_dicom.phantom.pacs import DemoPacs
+from cmdiff_dicom.phantom.study import COUNTS, Protocol, grid_of
 from cmdiff_dicom.records import Sequence
 from tests.support.nifti_dicom import brats_files, write_nifti_study
 from tests.support.node import QUIET_S, free_port, running_node, stage_seconds, wait_for_result

@@ -15,8 +15,9 @@ import pytest
 from cmdiff_dicom.assemble.series import split_into_stacks
 from cmdiff_dicom.assemble.volume import read_volume
 from cmdiff_dicom.geometry import Geometry, Volume
-from cmdiff_dicom.phantom.mri import Protocol as Grid
-from cmdiff_dicom.phantom.mri import grid_of, write_series
+from cmdiff_dicom.phantom.mri import write_series
+from cmdiff_dicom.phantom.study import Protocol as Grid
+from cmdiff_dicom.phantom.study import grid_of
 from cmdiff_dicom.receive import read_folder
 from cmdiff_dicom.records import Blob, Sequence
 from tests.support.nifti_dicom import read_nifti

@@ -13,8 +13,9 @@ import pytest
 
 from cmdiff_dicom.assemble import assemble_study, choose_stacks, explain
 from cmdiff_dicom.geometry import Volume, resample
-from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume, write_series, write_study
+from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume, write_series
 from cmdiff_dicom.phantom.scanners import GE, SIEMENS, VENDORS
+from cmdiff_dicom.phantom.study import write_study
 from cmdiff_dicom.receive import read_folder
 from cmdiff_dicom.records import Label, Sequence
 from cmdiff_dicom.segment_folder import Memory

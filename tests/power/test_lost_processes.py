@@ -18,8 +18,9 @@ import pytest
 from cmdiff_dicom.dispatch import Dispatcher, Doorbell, EmbeddedRedis, Supervisor, make_ringing_app
 from cmdiff_dicom.dispatch.children import start_child, stop_child
 from cmdiff_dicom.ledger import JobState, open_ledger
-from cmdiff_dicom.phantom.mri import StudyHeader, write_series, write_study
+from cmdiff_dicom.phantom.mri import StudyHeader, write_series
 from cmdiff_dicom.phantom.pacs import DemoPacs
+from cmdiff_dicom.phantom.study import write_study
 from cmdiff_dicom.records import Blob, ReceivedInstance, Sequence
 from cmdiff_dicom.settings import Settings
 from cmdiff_dicom.spool import Spool

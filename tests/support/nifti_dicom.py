@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cmdiff_dicom.geometry import Geometry, Volume
-from cmdiff_dicom.phantom.mri import PROTOCOLS, StudyHeader, series_from_volume, uid_of, write_series
+from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume, uid_of, write_series
+from cmdiff_dicom.phantom.study import PROTOCOLS
 from cmdiff_dicom.records import Sequence
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
