@@ -29,9 +29,20 @@ def analyse(volumes: Mapping[Sequence, Volume], reference: Sequence, segmenter: 
 
 def restore_labels(prepared: PreparedStudy, result: SegmentationResult, recipe: Recipe) -> LabelMap:
     """The result's labels on the scanner's grid, by the recipe's rules; the whole tumour alone where T1c said nothing."""
-    rules = LabelRules(recipe.threshold, recipe.min_tumour_mm3, recipe.min_confidence, recipe.min_enhancing_mm3)
     grid = prepared.scanner_grid
     probability = restore_probability(result, grid)
-    labels, volume_ml = labels_from_probability(probability, grid.voxel_ml, rules, bool(result.available[Sequence.T1C.channel]))
+    core_known = bool(result.available[Sequence.T1C.channel])
+    labels, volume_ml = labels_from_probability(probability, grid.voxel_ml, rules_of(recipe), core_known)
     frozen(labels)
     return LabelMap(labels, grid, volume_ml, result.model)
+
+
+def rules_of(recipe: Recipe) -> LabelRules:
+    """The recipe's rules for small and doubtful parts."""
+    return LabelRules(
+        recipe.threshold,
+        recipe.min_tumour_mm3,
+        recipe.min_confidence,
+        recipe.min_enhancing_mm3,
+        recipe.min_enhancing_confidence,
+    )

@@ -160,7 +160,8 @@ def measure(model: Segmenter, control: Segmenter | None, folder: Path, wanted: s
 
 def variants(model: Segmenter, study: TrainingStudy) -> tuple[dict[str, Scores], float]:
     """Rows of one study by steps, samples, averaging and rules; and how far its samples differ (`uncertainty.dispersion`)."""
-    from cmdiff_dicom.research.answers import ask, averaged, brought_home, rules_of, scores
+    from cmdiff_dicom.analyse import rules_of
+    from cmdiff_dicom.research.answers import ask, averaged, brought_home, scores
     from cmdiff_dicom.restore import LabelRules
 
     recipe = model.recipe
@@ -193,7 +194,8 @@ def variants(model: Segmenter, study: TrainingStudy) -> tuple[dict[str, Scores],
 
 def as_served(model: Segmenter, study: TrainingStudy, recipe: Recipe) -> Scores:
     """Dice of a model that is used as a recipe says; the study is standardised for that recipe."""
-    from cmdiff_dicom.research.answers import ask, averaged, brought_home, rules_of, scores
+    from cmdiff_dicom.analyse import rules_of
+    from cmdiff_dicom.research.answers import ask, averaged, brought_home, scores
 
     said = brought_home(ask(model.network, study, recipe, model.device, model.half), study)
     probability = served(averaged(said, study, recipe.direct_weight, recipe.samples), recipe)

@@ -44,11 +44,6 @@ def averaged(prediction: Prediction, study: TrainingStudy, weight: float, count:
     return (probability * torch.from_numpy(study.brain)).numpy()
 
 
-def rules_of(recipe: Recipe) -> LabelRules:
-    """The recipe's rules for small and doubtful parts."""
-    return LabelRules(recipe.threshold, recipe.min_tumour_mm3, recipe.min_confidence, recipe.min_enhancing_mm3)
-
-
 def scores(probability: Probability, labels: NDArray[np.uint8], rules: LabelRules) -> Scores:
     """Dice of WT, TC, ET after the rules, on the 1 mm grid. Shapes: (3, k, j, i) and (k, j, i)."""
     answer, _ = labels_from_probability(probability, 0.001, rules)

@@ -4,6 +4,7 @@ doubtful parts."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TUMOUR_MM3 = (0.0, 300.0, 1000.0)
 CONFIDENCES = (0.0, 0.65, 0.7, 0.75, 0.8, 0.85)
 ENHANCING_MM3 = (0.0, 200.0, 500.0, 750.0)
+ENHANCING_CONFIDENCES = (0.0, 0.65, 0.7, 0.75, 0.8)
 VOXELS = 1_000_000
 """So many, evenly spread over the brains, are enough to fit a temperature to."""
 CLOSE = 0.005
@@ -68,21 +70,26 @@ def calibrated(
 
 def _with_rules(recipe: Recipe, score: Callable[[LabelRules], float], tell: Callable[[str], None]) -> Recipe:
     """The recipe with the rules for parts. Of what is as good as the best within 0.001: the largest smallest tumour,
-    the confidence one step below the strictest, since fewer false parts are worth having, and the mildest rule for the rim."""
-    plain = score(LabelRules(recipe.threshold))
-    by_size = {mm3: score(LabelRules(recipe.threshold, mm3)) for mm3 in TUMOUR_MM3}
-    tumour = max(mm3 for mm3, value in by_size.items() if value >= max(by_size.values()) - 0.001)
-    by_doubt = {p: score(LabelRules(recipe.threshold, tumour, p)) for p in CONFIDENCES}
-    harmless = [p for p, value in by_doubt.items() if value >= max(by_doubt.values()) - 0.001]
-    confidence = harmless[-2] if len(harmless) > 1 else harmless[0]
-    by_rim = {mm3: score(LabelRules(recipe.threshold, tumour, confidence, mm3)) for mm3 in ENHANCING_MM3}
-    enhancing = min(mm3 for mm3, value in by_rim.items() if value >= max(by_rim.values()) - 0.001)
+    the confidence one step below the strictest, since fewer false parts are worth having, and the mildest rules for the rim."""
+    rules = LabelRules(recipe.threshold)
+    plain = score(rules)
+
+    def as_good(field: str, values: tuple[float, ...]) -> list[float]:
+        by_value = {value: score(replace(rules, **{field: value})) for value in values}
+        tell(f"{field}: " + ", ".join(f"{value:g} {dice:.4f}" for value, dice in by_value.items()))
+        best = max(by_value.values())
+        return [value for value, dice in by_value.items() if dice >= best - 0.001]
+
+    rules = replace(rules, min_tumour_mm3=as_good("min_tumour_mm3", TUMOUR_MM3)[-1])
+    harmless = as_good("min_confidence", CONFIDENCES)
+    rules = replace(rules, min_confidence=harmless[-2:][0])
+    rules = replace(rules, min_enhancing_mm3=as_good("min_enhancing_mm3", ENHANCING_MM3)[0])
+    rules = replace(rules, min_enhancing_confidence=as_good("min_enhancing_confidence", ENHANCING_CONFIDENCES)[0])
     tell(
-        f"chosen: S {recipe.steps}, E {recipe.samples}, w {recipe.direct_weight}, temperatures {recipe.temperatures}; "
-        f"mean Dice {plain:.4f}, tumour from {tumour:.0f} mm3 {by_size[tumour]:.4f}, of confidence from {confidence} "
-        f"{by_doubt[confidence]:.4f}, enhancing from {enhancing:.0f} mm3 {by_rim[enhancing]:.4f}"
+        f"chosen: S {recipe.steps}, E {recipe.samples}, w {recipe.direct_weight}, temperatures {recipe.temperatures}, {rules}; "
+        f"mean Dice {plain:.4f} without rules, {score(rules):.4f} with them"
     )
-    return recipe.but(min_tumour_mm3=tumour, min_confidence=confidence, min_enhancing_mm3=enhancing)
+    return recipe.but(**asdict(rules))
 
 
 def fit_temperatures(candidates: list[Probability], studies: list[TrainingStudy]) -> tuple[float, float, float]:

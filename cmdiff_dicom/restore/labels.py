@@ -24,13 +24,15 @@ class LabelRules:
 
     `min_confidence` is asked of every connected tumour but the main one: the mean of its whole-tumour probability.
     Doubtful parts are mostly healthy tissue that looks like edema; the threshold alone would let a network that is
-    unsure everywhere tell them.
+    unsure everywhere tell them. `min_enhancing_confidence` is asked of the enhancing tumour as a whole: the mean of its own
+    probability. A core without enhancement draws scattered, half-believed voxels of it.
     """
 
     threshold: float = 0.5
     min_tumour_mm3: float = 0.0
     min_confidence: float = 0.0
     min_enhancing_mm3: float = 0.0
+    min_enhancing_confidence: float = 0.0
 
 
 def nest(probability: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -44,14 +46,18 @@ def labels_from_probability(
     """Labels and their volumes in ml. Shapes: `probability` float32 (3, k, j, i); labels uint8 (k, j, i).
 
     Connected tumours (26 neighbours) under `min_tumour_mm3` or `min_confidence` go, with all that is in them; enhancing
-    tumour under `min_enhancing_mm3` in all becomes necrosis. `core_known` is False where T1c is missing.
+    tumour under `min_enhancing_mm3` or `min_enhancing_confidence` in all becomes core that does not enhance. `core_known` is
+    False where T1c is missing.
     """
     nested = nest(probability)
     regions = nested >= rules.threshold
     smallest_voxels = rules.min_tumour_mm3 / (1000 * voxel_ml)
     tumour = kept_parts(regions[Region.WT.value], nested[Region.WT.value], smallest_voxels, rules.min_confidence)
     core, enhancing = (regions[region.value] & tumour for region in (Region.TC, Region.ET))
-    if enhancing.sum() * voxel_ml * 1000 < rules.min_enhancing_mm3:
+    if enhancing.any() and not (
+        enhancing.sum() >= rules.min_enhancing_mm3 / (1000 * voxel_ml)
+        and nested[Region.ET.value][enhancing].mean() >= rules.min_enhancing_confidence
+    ):
         enhancing = np.zeros_like(enhancing)
     labels = labels_from_regions(np.stack((tumour, core, enhancing))) if core_known else whole_tumour_label(tumour)
     told = LABELS if core_known else LABELS_WITHOUT_T1C

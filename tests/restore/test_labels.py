@@ -82,6 +82,15 @@ def test_too_little_enhancement_becomes_necrosis_and_the_core_keeps_its_volume()
     assert volumes[Label.ET] == 0 and (labels == Label.NCR).sum() == 8**3
 
 
+def test_enhancement_that_the_network_half_believes_becomes_core():
+    field = cube(0.9, (2, 14), (4, 12), (6, 8))
+    field[2][field[2] > 0.5] = 0.7
+    labels, _ = labels_from_probability(field, 0.001, LabelRules(min_enhancing_confidence=0.75))
+    assert not (labels == Label.ET).any() and (labels == Label.NCR).sum() == 8**3
+    labels, _ = labels_from_probability(field, 0.001, LabelRules(min_enhancing_confidence=0.65))
+    assert (labels == Label.ET).any()
+
+
 def test_without_t1c_only_the_whole_tumour_is_told():
     labels, volumes = labels_from_probability(cube(0.9, (2, 14), (4, 12), (6, 10)), 0.001, LabelRules(), core_known=False)
     assert set(np.unique(labels)) == {0, Label.WT} and volumes == pytest.approx({Label.WT: 12**3 / 1000})
