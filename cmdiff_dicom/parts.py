@@ -21,7 +21,7 @@ from cmdiff_dicom.spool import Spool
 
 if TYPE_CHECKING:
     from cmdiff_dicom.deliver import Destination
-    from cmdiff_dicom.dispatch import Dispatcher, Recognised
+    from cmdiff_dicom.dispatch import Dispatcher, Recognise
     from cmdiff_dicom.receive import Listener
 
 N_EVENT_REPORT_OK = 0x0000
@@ -44,7 +44,7 @@ def open_the_ledger(settings: Settings) -> Ledger:
 # --- listen and dispatch ------------------------------------------------------------------------
 
 
-def recogniser(settings: Settings) -> Callable[[tuple[ReceivedInstance, ...]], Recognised]:
+def recogniser(settings: Settings) -> Recognise:
     """What tells the dispatcher what a study holds, by `assemble` and the weights that workers will use."""
     from cmdiff_dicom.assemble import choose_stacks, job_key, plan_of
     from cmdiff_dicom.dispatch import Recognised

@@ -1,9 +1,10 @@
 """Settles studies, rings workers through Celery over Redis, and picks up what was lost."""
 
 from cmdiff_dicom.dispatch.children import Supervisor, stop_signal
-from cmdiff_dicom.dispatch.dispatcher import Dispatcher, Recognised
+from cmdiff_dicom.dispatch.dispatcher import Dispatcher
 from cmdiff_dicom.dispatch.embedded import EmbeddedRedis
 from cmdiff_dicom.dispatch.serving import serve_queue
+from cmdiff_dicom.dispatch.settling import Recognise, Recognised
 from cmdiff_dicom.dispatch.tasks import DELIVER_QUEUE, SEGMENT_QUEUE, Doorbell, make_celery_app, make_ringing_app
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Dispatcher",
     "Doorbell",
     "EmbeddedRedis",
+    "Recognise",
     "Recognised",
     "Supervisor",
     "make_celery_app",

@@ -11,19 +11,18 @@ Redis is found to have lost everything. A job that was put off rings as late as 
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import uuid4
 
+from cmdiff_dicom.dispatch.settling import Recognise, Settling
 from cmdiff_dicom.dispatch.stopwatch import Stopwatch
 from cmdiff_dicom.errors import BrokerUnavailable, CmdiffError
-from cmdiff_dicom.ledger import Delivery, Job, Ledger, StudyActivity
+from cmdiff_dicom.ledger import Delivery, Job, Ledger
 from cmdiff_dicom.logs import log, place
-from cmdiff_dicom.records import ReceivedInstance
 from cmdiff_dicom.settings import Settings
 from cmdiff_dicom.spool import Spool
 
@@ -43,22 +42,6 @@ class Bell(Protocol):
     def found_empty(self) -> bool: ...
 
 
-@dataclass(frozen=True)
-class Recognised:
-    """What a study's headers say: the identity of the analysis that they ask for, and what is missing for it.
-
-    `missing` names the needed sequences that are absent or have a fault; `refusal` is "" or why nothing can be analysed as
-    things stand; `hopeless` is True where no later image can cure that. `plan` is the choice of stacks as JSON; "images" in it
-    is alike for two plans exactly where they are of the same images.
-    """
-
-    key: str
-    plan: Mapping[str, Any]
-    missing: tuple[str, ...] = ()
-    refusal: str = ""
-    hopeless: bool = False
-
-
 @dataclass
 class Dispatcher:
     """Looks after the ledger; `tick()` every `tick_s` does all of it and raises nothing.
@@ -69,118 +52,37 @@ class Dispatcher:
     ledger: Ledger
     spool: Spool
     bell: Bell
-    recognise: Callable[[tuple[ReceivedInstance, ...]], Recognised]
+    recognise: InitVar[Recognise]
     settings: Settings
     clock: Callable[[], float] = time.monotonic
+    settling: Settling = field(init=False)
     _watch: Stopwatch = field(init=False)
-    _seen: set[Hashable] = field(init=False, default_factory=set)
-    _verdicts: dict[str, tuple[int, Recognised]] = field(init=False, default_factory=dict)
     _owed: set[Thing] = field(init=False, default_factory=set)
-    _started: float = field(init=False, default=0.0)
-    _is_first_tick: bool = field(init=False, default=True)
     _purged: float | None = field(init=False, default=None)
     _bell_works: bool = field(init=False, default=True)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, recognise: Recognise) -> None:
         self._watch = Stopwatch(self.clock)
-        self._started = self.clock()
+        self.settling = Settling(self.ledger, recognise, self.settings.dispatch, self._watch)
 
     def tick(self) -> None:
         """All duties once. A duty that fails is told in the log and done again at the next tick."""
-        self._seen = set()
-        steps = (self.settle_studies, self.reclaim_leases, self.chase_commitments, self.ring_workers, self.purge_pixels)
-        outcomes = [self._attempt(step) for step in steps]
+        settle = self.settling.settle_studies
+        duties = (settle, self.reclaim_leases, self.chase_commitments, self.ring_workers, self.purge_pixels)
+        outcomes = [self._attempt(duty) for duty in duties]
         if all(outcomes):  # else what was not reached would be forgotten
-            self._watch.keep_only(self._seen)
-        self._is_first_tick = False
+            self._watch.forget_the_rest()
 
-    def _attempt(self, step: Callable[[], None]) -> bool:
+    def _attempt(self, duty: Callable[[], None]) -> bool:
         try:
-            step()
+            duty()
         except CmdiffError as error:
-            log(f"dispatch.{step.__name__}", state="put off", error=type(error).__name__)
+            log(f"dispatch.{duty.__name__}", state="put off", error=type(error).__name__)
             return False
         except Exception as error:
-            log(f"dispatch.{step.__name__}", state="failed", where=place(error))
+            log(f"dispatch.{duty.__name__}", state="failed", where=place(error))
             return False
         return True
-
-    def _still_s(self, thing: Hashable, counter: Hashable, head_start_s: float = 0.0) -> float:
-        self._seen.add(thing)
-        return self._watch.still_s(thing, counter, head_start_s)
-
-    # --- settle ---------------------------------------------------------------------------------
-
-    def settle_studies(self) -> None:
-        """Every study that has been quiet long enough for what it holds has its job.
-
-        The end of an association means nothing, every instance restarts the clock. In the first `quiet_s` after a start nothing
-        settles: while we were away nobody could send, so that silence proves nothing.
-        """
-        limits = self.settings.dispatch
-        open_studies = self.ledger.open_studies()
-        self._verdicts = {s.study_uid: self._verdicts[s.study_uid] for s in open_studies if s.study_uid in self._verdicts}
-        for study in open_studies:
-            still_s = self._still_s(("study", study.study_uid), study.arrivals, self._age_at_start_s(study))
-            if still_s < limits.quiet_s or self.clock() - self._started < limits.quiet_s:
-                continue
-            try:
-                self._settle(study, still_s >= limits.give_up_s)
-            except CmdiffError:
-                raise
-            except Exception as error:  # one study's headers that make us stumble must not keep the others waiting
-                log("dispatch.recognise", state="failed", where=place(error))
-                if still_s >= limits.give_up_s:
-                    self._refuse_unexpected(study, place(error))
-
-    def _settle(self, study: StudyActivity, give_up: bool) -> None:
-        limits = self.settings.dispatch
-        found = self._recognised(study)
-        complete = not found.missing and not found.refusal
-        if not (complete or found.hopeless or give_up):
-            return
-        if complete:
-            evidence = f"quiet for {limits.quiet_s:g} s with {', '.join(limits.needed_sequences)}"
-        elif found.hopeless:
-            evidence = f"quiet for {limits.quiet_s:g} s; nothing that may still come can mend it"
-        else:
-            missing = ", ".join(found.missing) or "nothing by name"
-            evidence = f"gave up {limits.give_up_s:g} s after the last image; missing: {missing}"
-        key = self._key_of_the_same_images(study.study_uid, found.plan) or found.key
-        job = self.ledger.settle(study.study_uid, study.arrivals, key, dict(found.plan), evidence, found.refusal)
-        self._verdicts.pop(study.study_uid, None)
-        if job is not None:
-            log("dispatch.settled", job=job.key, state=job.state.value, attempt=job.revision)
-
-    def _key_of_the_same_images(self, study_uid: str, plan: Mapping[str, Any]) -> str:
-        """The study's newest job where it is of the same images: new weights make no revision of what was done; else ""."""
-        newest = self.ledger.job(self.ledger.newest_key(study_uid) or "")
-        return newest.key if newest and plan.get("images") and newest.plan.get("images") == plan["images"] else ""
-
-    def _refuse_unexpected(self, study: StudyActivity, where: str) -> None:
-        """A study whose headers nothing of ours understands ends by name too, until more of it comes."""
-        key = hashlib.sha256(f"{study.study_uid} {study.arrivals} {where}".encode()).hexdigest()
-        reason = f"unexpected {where}; please report this"
-        self.ledger.settle(study.study_uid, study.arrivals, key, {}, "its headers could not be understood", reason)
-
-    def _recognised(self, study: StudyActivity) -> Recognised:
-        """The verdict on a study as it stands, made once for each number of arrivals."""
-        known = self._verdicts.get(study.study_uid)
-        if known is None or known[0] != study.arrivals:
-            known = (study.arrivals, self.recognise(self.ledger.instances(study.study_uid)))
-            self._verdicts[study.study_uid] = known
-        return known[1]
-
-    def _age_at_start_s(self, study: StudyActivity) -> float:
-        """How long the study had waited when this process first looked; 0 for one that came since.
-
-        The only use of a stamp for waiting, and it can but shorten the wait for what is missing, never below `quiet_s`.
-        """
-        limits = self.settings.dispatch
-        if not self._is_first_tick:
-            return 0.0
-        age_s = (datetime.now(UTC) - study.last_arrival).total_seconds()
-        return min(max(age_s, 0.0), max(limits.give_up_s - limits.quiet_s, 0.0))
 
     # --- ring -----------------------------------------------------------------------------------
 
@@ -188,7 +90,7 @@ class Dispatcher:
         """Every waiting job and delivery has been rung as often as its turn has come; without Redis, once it is back."""
         waiting: dict[Thing, Job | Delivery] = {("job", job.key): job for job in self.ledger.waiting_jobs()}
         waiting |= {("delivery", delivery.id): delivery for delivery in self.ledger.pending_deliveries()}
-        still_s = {thing: self._still_s(thing, (one.rings, one.attempts)) for thing, one in waiting.items()}
+        still_s = {thing: self._watch.still_s(thing, (one.rings, one.attempts)) for thing, one in waiting.items()}
         try:
             lost_all = self.bell.found_empty()
             for thing, one in waiting.items():
@@ -231,11 +133,11 @@ class Dispatcher:
         """What a dead worker held waits again; what killed workers `max_lost_leases` times has failed."""
         limits = self.settings.dispatch
         for job in self.ledger.running_jobs():
-            still_s = self._still_s(("lease", job.key), (job.owner, job.renewals))
+            still_s = self._watch.still_s(("lease", job.key), (job.owner, job.renewals))
             if still_s >= limits.lease_s and self.ledger.lose_lease(job.key, job.renewals, limits.max_lost_leases):
                 log("dispatch.lease_lost", job=job.key, seconds=still_s, attempt=job.lost_leases + 1)
         for delivery in self.ledger.running_deliveries():
-            still_s = self._still_s(("delivery lease", delivery.id), (delivery.owner, delivery.renewals))
+            still_s = self._watch.still_s(("delivery lease", delivery.id), (delivery.owner, delivery.renewals))
             if still_s >= limits.lease_s and self.ledger.lose_delivery(delivery.id, delivery.renewals, limits.max_lost_leases):
                 log("dispatch.lease_lost", delivery=delivery.id, seconds=still_s, attempt=delivery.lost_leases + 1)
 
@@ -247,7 +149,7 @@ class Dispatcher:
         limits = self.settings.deliver
         for delivery in self.ledger.awaiting_commitment():
             counters = (delivery.transaction_uid, delivery.requests, delivery.attempts)
-            still_s = self._still_s(("commitment", delivery.id), counters)
+            still_s = self._watch.still_s(("commitment", delivery.id), counters)
             if still_s < (wait_before_ring_s(delivery.rings, delivery.attempts) or limits.commitment_wait_s):
                 continue
             if delivery.requests >= limits.commitment_requests:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 
@@ -16,17 +16,20 @@ class Stopwatch:
     """
 
     clock: Callable[[], float] = time.monotonic
-    _since: dict[Hashable, tuple[Hashable, float]] = field(default_factory=dict)
+    _since: dict[Hashable, tuple[Hashable, float]] = field(init=False, default_factory=dict)
+    _asked: set[Hashable] = field(init=False, default_factory=set)
 
     def still_s(self, thing: Hashable, counter: Hashable, head_start_s: float = 0.0) -> float:
         """Seconds that `counter` of `thing` has stood still; a first sight begins at `head_start_s`."""
         now = self.clock()
+        self._asked.add(thing)
         known = self._since.get(thing)
         if known is None or known[0] != counter:
             known = (counter, now - (head_start_s if known is None else 0.0))
             self._since[thing] = known
         return now - known[1]
 
-    def keep_only(self, things: Iterable[Hashable]) -> None:
-        """Everything else is forgotten, so that memory does not grow with the studies of a year."""
-        self._since = {thing: self._since[thing] for thing in things if thing in self._since}
+    def forget_the_rest(self) -> None:
+        """What nobody has asked for since the last call is forgotten: memory does not grow with the studies of a year."""
+        self._since = {thing: self._since[thing] for thing in self._asked}
+        self._asked = set()

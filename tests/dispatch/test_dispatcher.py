@@ -83,7 +83,7 @@ def test_late_images_that_are_not_needed_open_no_revision(node):
 
 @pytest.mark.parametrize(("images", "revisions"), [("the same", 1), ("others", 2)])
 def test_after_an_upgrade_late_images_open_a_revision_only_where_they_change_what_is_analysed(node, images, revisions):
-    recognise = node.dispatcher.recognise
+    recognise = node.dispatcher.settling.recognise
 
     def of_version(number, images):
         def recognise_by(instances):
@@ -92,9 +92,9 @@ def test_after_an_upgrade_late_images_open_a_revision_only_where_they_change_wha
 
         return recognise_by
 
-    node.dispatcher.recognise = of_version(1, "the same")
+    node.dispatcher.settling.recognise = of_version(1, "the same")
     node.settled()
-    node.dispatcher.recognise = of_version(2, images)
+    node.dispatcher.settling.recognise = of_version(2, images)
     node.receive("SEG")  # our own result, routed back
     node.wait(62)
     assert len(node.ledger.jobs()) == revisions
@@ -122,14 +122,14 @@ def test_one_study_does_not_wait_for_another(node):
 
 
 def test_headers_that_make_us_stumble_keep_no_other_study_waiting(node):
-    inner = node.dispatcher.recognise
+    inner = node.dispatcher.settling.recognise
 
     def stumble(instances):
         if instances[0].study_uid == "1.1":
             raise ZeroDivisionError("a header")
         return inner(instances)
 
-    node.dispatcher.recognise = stumble
+    node.dispatcher.settling.recognise = stumble
     node.receive_all("1.1")
     node.receive_all("1.2")
     node.wait(62)
@@ -140,7 +140,7 @@ def test_headers_that_nothing_understands_end_by_name_at_give_up(node):
     def stumble(instances):
         raise KeyError("DOE^JANE")
 
-    node.dispatcher.recognise = stumble
+    node.dispatcher.settling.recognise = stumble
     node.receive_all()
     node.wait(910, tick_s=10)
     (job,) = node.ledger.jobs()
@@ -178,7 +178,7 @@ def test_a_clock_that_jumps_by_an_hour_settles_nothing_early_and_delays_nothing(
     for sequence in NEEDED:
         node.receive(sequence)
         node.wait(10)
-    monkeypatch.setattr("cmdiff_dicom.dispatch.dispatcher.datetime", Jumped)
+    monkeypatch.setattr("cmdiff_dicom.dispatch.settling.datetime", Jumped)
     node.wait(48)
     assert node.ledger.jobs() == ()
     node.wait(4)

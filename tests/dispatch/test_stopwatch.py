@@ -34,11 +34,12 @@ def test_things_do_not_share_their_time():
     assert (watch.still_s("one", 1), watch.still_s("other", 1)) == (5, 0)
 
 
-def test_what_is_no_longer_there_is_forgotten():
+def test_what_is_no_longer_asked_for_is_forgotten():
     clock = Clock()
     watch = Stopwatch(clock)
-    watch.still_s("gone", 1)
-    watch.still_s("there", 1)
-    watch.keep_only(["there"])
+    for things in (("gone", "there"), ("there",)):
+        for thing in things:
+            watch.still_s(thing, 1)
+        watch.forget_the_rest()
     clock.now = 5.0
     assert (watch.still_s("gone", 1), watch.still_s("there", 1)) == (0, 5)
