@@ -13,7 +13,8 @@ import pytest
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode
 
-from cmdiff_dicom.receive.transport import MAX_PDU_BYTES, encode_store_response
+from cmdiff_dicom.receive.connection import MAX_PDU_BYTES
+from cmdiff_dicom.receive.storing import encode_store_response
 from tests.support.instances import mr_data_set
 from tests.support.raw_peer import ABORT, ASSOCIATE_AC, EXPLICIT, MR, P_DATA, RawPeer, association_request, item, store_message
 from tests.support.waiting import eventually
