@@ -80,15 +80,7 @@ def start_listener(
     """
     _config.LOG_HANDLER_LEVEL = "none"  # its log lines quote data sets
     _config.VALIDATORS["UI"] = lambda _uid: (True, "")  # it would abort over 65 characters; the intake judges what counts
-    ae = AE(ae_title=settings.ae_title)
-    ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-    ae.maximum_pdu_size = ADVERTISED_PDU_BYTES
-    ae.require_called_aet = settings.check_called_ae_title
-    ae.require_calling_aet = list(settings.calling_ae_titles)
-    ae.maximum_associations = 1 << 16  # `_Door` counts, since the library counts silent connections too
-    ae.acse_timeout = ASSOCIATION_TIMEOUT_S
-    ae.network_timeout = ae.dimse_timeout = settings.idle_timeout_s
-    ae.add_supported_context(Verification)  # the others are made for each association, by what its peer proposes
+    ae = _application_entity(settings)
     limits = Limits(settings.idle_timeout_s, settings.max_object_mb * 1_000_000, settings.max_associations)
     door = _Door(settings, may_accept, note_association)
     server = ae.make_server(
@@ -109,6 +101,19 @@ def start_listener(
     thread = threading.Thread(target=server.serve_forever, args=(STOP_LOOK_S,), name="listener", daemon=True)
     thread.start()
     return Listener(server, thread)
+
+
+def _application_entity(settings: ListenSettings) -> AE:
+    ae = AE(ae_title=settings.ae_title)
+    ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+    ae.maximum_pdu_size = ADVERTISED_PDU_BYTES
+    ae.require_called_aet = settings.check_called_ae_title
+    ae.require_calling_aet = list(settings.calling_ae_titles)
+    ae.maximum_associations = 1 << 16  # `_Door` counts, since the library counts silent connections too
+    ae.acse_timeout = ASSOCIATION_TIMEOUT_S
+    ae.network_timeout = ae.dimse_timeout = settings.idle_timeout_s
+    ae.add_supported_context(Verification)  # the others are made for each association, by what its peer proposes
+    return ae
 
 
 def _cut(association: Any) -> None:
