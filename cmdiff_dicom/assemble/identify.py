@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cmdiff_dicom.assemble.exclusion import never_serves, says_head
-from cmdiff_dicom.assemble.quirks import without_quirks
+from cmdiff_dicom.assemble.quirks import is_flow_compensated, without_quirks
 from cmdiff_dicom.records import Acquisition, Sequence
 
 
@@ -82,7 +82,7 @@ def _gradient_echo(a: Acquisition) -> tuple[str, str]:
         return "", "fast gradient echo, not known to be 3-D"
     if not is_spoiled and flip is not None and flip > 30:
         return "bSSFP", "balanced gradient echo"
-    if any(option.startswith("FC") for option in a.scan_options) and tr >= 18 and ti is None:
+    if is_flow_compensated(a) and tr >= 18 and ti is None:
         return "", "flow-compensated 3-D gradient echo: T1 or time of flight"
     return "T1", "3-D spoiled gradient echo"
 

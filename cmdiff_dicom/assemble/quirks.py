@@ -1,6 +1,6 @@
 """Vendor oddities of headers that would mislead recognition: when each holds, what is meant, where it was seen.
 
-One row each; `without_quirks` applies all that hold. A new oddity is a row here, a variant in `phantom/mri.py` and a test.
+One row each; `without_quirks` applies all that hold. A new oddity is a row here, a variant in the phantom and a test.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Quirk:
     evidence: str
 
 
-def _is_flow_compensated(a: Acquisition) -> bool:
+def is_flow_compensated(a: Acquisition) -> bool:
     return any(option.startswith("FC") for option in a.scan_options)
 
 
@@ -70,7 +70,7 @@ QUIRKS = (
     ),
     Quirk(
         "flow compensation that only the sequence name tells",
-        lambda a: not _is_flow_compensated(a) and bool(re.match(r"[*_]*f[il][23]d[0-9]*r", a.sequence_name.lower())),
+        lambda a: not is_flow_compensated(a) and bool(re.match(r"[*_]*f[il][23]d[0-9]*r", a.sequence_name.lower())),
         lambda a: replace(a, scan_options=(*a.scan_options, "FC")),
         "Siemens time of flight: fi3d1r, fl3d1r_t70 (names in MRtrix3 pull request 1056)",
     ),

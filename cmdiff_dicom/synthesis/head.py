@@ -96,7 +96,7 @@ def make_head(seed: int, tumour: bool = True, spacing_mm: float = 1.0) -> Head:
         label = _grow(growth, posed, tissue, anatomy, np.random.default_rng([seed, 4]))
         for value, lesion in LESION_TISSUE.items():
             tissue[label == value] = lesion
-    geometry = Geometry(tissue.shape, _mm_from_index(tissue.shape, spacing_mm))
+    geometry = Geometry(tissue.shape, _mm_from_index(spacing_mm))
     return Head(tissue, label, brain, geometry, seed)
 
 
@@ -109,7 +109,7 @@ def _coarse_grid(spacing_mm: float) -> Points:
     return axes[2][None, None, :], axes[1][None, :, None], axes[0][:, None, None]
 
 
-def _mm_from_index(shape: tuple[int, ...], spacing_mm: float) -> NDArray[np.float64]:
+def _mm_from_index(spacing_mm: float) -> NDArray[np.float64]:
     matrix = np.zeros((4, 4))
     matrix[[2, 1, 0], [0, 1, 2]] = spacing_mm
     matrix[:3, 3] = [-BRAIN_CENTRE_MM[2], -BRAIN_CENTRE_MM[1], -BRAIN_CENTRE_MM[0]]
