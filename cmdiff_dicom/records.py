@@ -108,6 +108,8 @@ class Acquisition:
     manufacturer: str = ""
     acquisition_number: int | None = None
     temporal_position: int | None = None
+    acquisition_day: int | None = None
+    """On a calendar of the study's own: tells days apart and names no date."""
     acquisition_time: str = ""
     """TM or DT text, comparable within one study; "" where absent."""
 

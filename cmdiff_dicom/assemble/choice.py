@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmdiff_dicom.assemble.identify import CONTRAST_WORDS, WITHOUT_WORDS, is_fat_suppressed, recognise, technique
+from cmdiff_dicom.assemble.moments import notes_on_times, of_one_visit
 from cmdiff_dicom.assemble.series import ENHANCED_FAULT, ENHANCED_MR, MR_IMAGE_STORAGE, split_into_stacks
 from cmdiff_dicom.assemble.slices import geometry_of
 from cmdiff_dicom.errors import EnhancedNotSupported, NoUsableSequence, Refused, TwoPatients
@@ -47,7 +48,7 @@ def choose_stacks(instances: Iterable[ReceivedInstance], min_slices: int = 8) ->
     received = list(instances)
     study_uid = received[0].study_uid if received else ""
     split, notes = split_into_stacks(received, min_slices)
-    stacks = _recognised(split)
+    stacks = of_one_visit(_recognised(split))
     # an archive that rewrites Patient IDs sends our own result back under another: only what may serve is asked
     patients = {instance.patient_digest for instance in received if instance.sop_class_uid in {MR_IMAGE_STORAGE, *ENHANCED_MR}}
     if len(patients - {""}) > 1:
@@ -72,7 +73,7 @@ def choose_stacks(instances: Iterable[ReceivedInstance], min_slices: int = 8) ->
     if reference and (thin_mm := float(_extent_mm(chosen[reference]).min())) < HEAD_MM:
         notes = (*notes, f"{reference.value}, the reference, covers only {thin_mm:.0f} mm; nothing beyond is segmented")
     refusal = None if reference else _refusal(stacks)
-    return Choice(study_uid, chosen, others, reference, refusal, notes, pixels_decide)
+    return Choice(study_uid, chosen, others, reference, refusal, (*notes, *notes_on_times(chosen)), pixels_decide)
 
 
 def reference_of(available: Iterable[Sequence]) -> Sequence | None:

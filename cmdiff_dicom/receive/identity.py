@@ -189,6 +189,7 @@ def _acquisition(header: Header) -> Acquisition:
         manufacturer=_maker(text(header, 0x00080070)),
         acquisition_number=integer(header, 0x00200012, "IS"),
         temporal_position=integer(header, 0x00200100, "IS"),
+        acquisition_day=_acquisition_day(header),
         acquisition_time=_acquisition_time(header),
     )
 
@@ -199,14 +200,28 @@ def _maker(manufacturer: str) -> str:
     return next((maker for maker in _MAKERS if upper.startswith(maker)), "")
 
 
+def _acquisition_date(header: Header) -> str:
+    """Acquisition Date, else the date of Acquisition DateTime."""
+    return text(header, 0x00080022) or text(header, 0x0008002A)[:8]
+
+
+def _acquisition_day(header: Header) -> int | None:
+    """The day of acquisition, counted from a day that only the Study Instance UID gives."""
+    beginning = int(hashlib.sha256(text(header, 0x0020000D).encode()).hexdigest()[:4], 16)
+    try:
+        return date.fromisoformat(_acquisition_date(header)).toordinal() - beginning
+    except ValueError:
+        return None
+
+
 def _acquisition_time(header: Header) -> str:
     """Acquisition Time, else the time of Acquisition DateTime: digits that compare within one study.
 
     Hours go on counting past the study's midnight, up to 47.
     """
     moment = text(header, 0x0008002A)
-    time, day = text(header, 0x00080032)[:14] or moment[8:22], text(header, 0x00080022) or moment[:8]
-    if _is_next_day(text(header, 0x00080020), day) and time[:2].isdigit():
+    time = text(header, 0x00080032)[:14] or moment[8:22]
+    if _is_next_day(text(header, 0x00080020), _acquisition_date(header)) and time[:2].isdigit():
         return f"{int(time[:2]) + 24}{time[2:]}"
     return time
 

@@ -28,6 +28,7 @@ acquisitions = st.builds(
     diffusion_b_value=st.none() | numbers,
     words=st.frozensets(texts, max_size=3),
     acquisition_number=st.none() | st.integers(),
+    acquisition_day=st.none() | st.integers(),
     acquisition_time=texts,
 )
 received = st.builds(

@@ -157,6 +157,17 @@ def test_hours_go_on_counting_past_the_studys_midnight(changes, time):
     assert read_header(**changes).acquisition.acquisition_time == time
 
 
+def test_days_are_told_apart_and_no_date_is_kept():
+    day, later, elsewhere = (
+        read_header(AcquisitionDate=date, **study).acquisition.acquisition_day
+        for date, study in (("20250102", {}), ("20250310", {}), ("20250102", {"StudyInstanceUID": "1.2.9"}))
+    )
+    assert later - day == 67
+    assert day != elsewhere
+    assert read_header(AcquisitionDate="unknown").acquisition.acquisition_day is None
+    assert read_header(AcquisitionDateTime="20250310001012.5").acquisition.acquisition_day == later
+
+
 def test_the_same_patient_has_one_digest_whoever_issued_the_id():
     assert (
         read_header(IssuerOfPatientID="A").patient_digest
