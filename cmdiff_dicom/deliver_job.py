@@ -72,7 +72,7 @@ def _send(delivery: Delivery, owner: str, work: DeliverWork) -> str:
     destination = work.destination(delivery.destination)
     if destination is None:
         raise Broken(f"destination '{delivery.destination}' is not in the settings any more; add it and retry the job")
-    if not work.spool.has(delivery.blob_sha256):
+    if not (delivery.blob_sha256 and work.spool.has(delivery.blob_sha256)):
         raise Broken("the result's bytes were purged with its study; have the study sent again")
     receipt = destination.send(work.spool.read(delivery.blob_sha256))
     wants_commitment = _wants_commitment(delivery.destination, work.settings)

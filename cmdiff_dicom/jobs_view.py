@@ -82,14 +82,24 @@ def retry(settings: Settings, query: str, as_json: bool) -> int:
     """The newest job of each study that was asked for waits again; 1 where there is nothing to retry."""
     ledger = _ledger_of(settings)
     newest = {job.study_uid: job for job in sorted(_found(ledger, query), key=lambda job: job.revision)}
-    retried = {job.key: ledger.retry(job.key) for job in newest.values()}
+    destinations = tuple(destination.name for destination in settings.destinations)
+    retried = {job.key: ledger.retry(job.key, destinations) for job in newest.values()}
     if as_json:
         print(json.dumps([{"key": key, "retried": done} for key, done in retried.items()]))
         return 0 if any(retried.values()) else 1
     for job in newest.values():
-        nothing = f"is {job.state.value}: nothing of it has failed or was refused, so nothing to retry."
-        print(job.key[:SHOWN_DIGITS], "waits again; a worker takes it within seconds." if retried[job.key] else nothing)
+        told = "waits again; a worker takes it within seconds." if retried[job.key] else _why_not_retried(job, ledger)
+        print(job.key[:SHOWN_DIGITS], told)
     return 0 if any(retried.values()) else 1
+
+
+def _why_not_retried(job: Job, ledger: Ledger) -> str:
+    """Why a job cannot be retried, and what can be done instead."""
+    if ledger.newest_key(job.study_uid) != job.key:
+        return "is no longer its study's newest revision; retry that: `cmdiff-dicom jobs show` with the study names it."
+    if job.state in (JobState.FAILED, JobState.REFUSED):
+        return f"is {job.state.value}, and its study's pixels are purged: have the study sent again, then retry."
+    return f"is {job.state.value}: nothing of it has failed or was refused, so nothing to retry."
 
 
 def _ledger_of(settings: Settings) -> Ledger:
@@ -136,7 +146,7 @@ def _print_arriving(studies: tuple[StudyActivity, ...]) -> None:
     from rich.table import Table
 
     table = Table(title="Arriving, or waiting to be quiet", title_justify="left")
-    for heading in ("accession number", "study", "instances", "first", "last"):
+    for heading in ("accession number", "study", "received", "first", "last"):
         table.add_column(heading, overflow="fold")
     for study in studies:
         came = (_when(study.first_arrival), _when(study.last_arrival))
@@ -178,6 +188,8 @@ def _print_job(console: Any, job: Job, deliveries: tuple[Delivery, ...]) -> None
     for name, value in lines.items():
         if value:
             console.print(f"  {name:17} {escape(value)}")
+    if job.state is JobState.SEGMENTED and not deliveries:
+        console.print(f"  {'delivery':17} none: the settings named no destination; once they do, `jobs retry` sends the result")
     for delivery in deliveries:
         status = "" if delivery.status is None else f"status 0x{delivery.status:04X}"
         words = "; ".join(part for part in (_delivery_word(delivery), status, delivery.reason) if part)

@@ -14,11 +14,17 @@ from sqlalchemy.exc import IntegrityError
 
 from cmdiff_dicom.ledger.database import Verbs, insert_into, reads, writes
 from cmdiff_dicom.ledger.history import record_event
-from cmdiff_dicom.ledger.schema import deliveries, instances, jobs, studies
+from cmdiff_dicom.ledger.schema import deliveries, events, instances, jobs, studies
 from cmdiff_dicom.ledger.states import DeliveryState, Job, JobEvent, JobState, sources, target
 
 KEY_DIGITS = 8
 """So many digits of a job key at least name it."""
+ENDED_BADLY = or_(
+    deliveries.c.state == DeliveryState.FAILED,
+    and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.final, deliveries.c.reason != ""),
+)
+"""True of a delivery that failed, and of one that was sent and that nobody committed to."""
+CONFLICTS = "conflicting instances"
 WORKER_DIED = "the worker died"
 WORKER_STOPPED = "the worker was stopped"
 
@@ -52,6 +58,7 @@ class JobVerbs(Verbs):
             if key == older[-1]:  # sent again as a whole after a purge
                 connection.execute(update(studies).where(studies.c.study_uid == study_uid).values(is_forgotten=False))
             record_event(connection, study_uid, "more images", "they change nothing of what is analysed", key)
+            _tell_conflicts(connection, study, key)
             return None
         if refusal and older and study["is_forgotten"]:
             record_event(
@@ -143,13 +150,7 @@ class JobVerbs(Verbs):
         result |= {"volumes_ml": dict(volumes_ml), "reason": note}
         if not _move(connection, key, JobEvent.FINISH, detail=note, owned_by=owner, owner="", **result):
             return False
-        now = datetime.now(UTC)
-        for destination in destinations:
-            row = {"key": key, "destination": destination, "state": DeliveryState.PENDING} | {
-                "created_at": now,
-                "updated_at": now,
-            }
-            connection.execute(insert_into(connection.dialect.name, deliveries).values(row).on_conflict_do_nothing())
+        _add_deliveries(connection, key, destinations)
         return True
 
     @writes
@@ -178,28 +179,29 @@ class JobVerbs(Verbs):
         return _move(connection, key, event, detail=reason, owned_by=owner, owner="", attempts=attempts, reason=reason)
 
     @writes
-    def retry(self, connection: Connection, key: str) -> bool:
-        """A failed or refused job waits again with all counts at zero; so do the deliveries of its result that ended badly.
+    def retry(self, connection: Connection, key: str, destinations: tuple[str, ...] = ()) -> bool:
+        """A failed or refused job waits again with all counts at zero, and its result is on its way to whoever lacks it.
 
-        Those are the failed ones, and the sent ones that nobody committed to. False where there is nothing to retry, a
-        newer revision has taken the job's place, or the study's pixels are purged.
+        Those are the deliveries that ended badly, and whichever of `destinations` it was never meant for. False where there
+        is nothing to retry, a newer revision has taken the job's place, or what it needs was purged.
         """
         job = _job(connection, key)
         if job is None:
             return False
         lock_study(connection, job.study_uid)
-        has_pixels = select(instances.c.id).where(instances.c.study_uid == job.study_uid).limit(1)
-        if newest_key_of(connection, job.study_uid) != key or connection.scalar(has_pixels) is None:
+        if newest_key_of(connection, job.study_uid) != key:
             return False
         afresh: dict[str, Any] = {"reason": "", "attempts": 0, "lost_leases": 0, "rings": 0}
-        moved = _move(connection, key, JobEvent.RETRY, owner="", **afresh)
+        an_instance = select(instances.c.id).where(instances.c.study_uid == job.study_uid).limit(1)
+        moved = connection.scalar(an_instance) is not None and _move(connection, key, JobEvent.RETRY, owner="", **afresh)
         afresh |= {"state": DeliveryState.PENDING, "final": False, "resends": 0, "updated_at": datetime.now(UTC)}
-        uncommitted = and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.final, deliveries.c.reason != "")
-        ended_badly = or_(deliveries.c.state == DeliveryState.FAILED, uncommitted)
-        resent = connection.execute(update(deliveries).where(deliveries.c.key == key, ended_badly).values(afresh)).rowcount
-        if resent:
-            record_event(connection, job.study_uid, "delivery retried", f"{resent} deliveries", key)
-        return moved or resent > 0
+        again = update(deliveries).where(deliveries.c.key == key, ENDED_BADLY).values(afresh)
+        count = 0
+        if job.blob_sha256:
+            count = connection.execute(again).rowcount + _add_deliveries(connection, key, destinations)
+        if count:
+            record_event(connection, job.study_uid, "delivery retried", f"{count} deliveries", key)
+        return moved or count > 0
 
     @reads
     def job(self, connection: Connection, key: str) -> Job | None:
@@ -250,9 +252,25 @@ def _add_job(
     connection.execute(insert(jobs).values(**identity, **verdict, created_at=now, updated_at=now))
     connection.execute(update(studies).where(studies.c.study_uid == study["study_uid"]).values(is_forgotten=False))
     record_event(connection, study["study_uid"], state.value, refusal or evidence, key)
-    if study["conflicts"]:
-        text = f"{study['conflicts']} came again under their UID with other bytes or in another series; all are kept"
-        record_event(connection, study["study_uid"], "conflicting instances", text, key)
+    _tell_conflicts(connection, study, key)
+
+
+def _tell_conflicts(connection: Connection, study: RowMapping, key: str) -> None:
+    """The study's history says once how many of its instances conflict, and again where they have become more."""
+    text = f"{study['conflicts']} came again under their UID with other bytes or in another series; all are kept"
+    told = events.c.study_uid == study["study_uid"], events.c.what == CONFLICTS, events.c.detail == text
+    if study["conflicts"] and connection.scalar(select(events.c.id).where(*told).limit(1)) is None:
+        record_event(connection, study["study_uid"], CONFLICTS, text, key)
+
+
+def _add_deliveries(connection: Connection, key: str, destinations: tuple[str, ...]) -> int:
+    """One delivery waits for each destination that has none of this result yet; how many are new."""
+    count, now = 0, datetime.now(UTC)
+    for destination in destinations:
+        row = {"key": key, "destination": destination, "state": DeliveryState.PENDING, "created_at": now, "updated_at": now}
+        insertion = insert_into(connection.dialect.name, deliveries).values(row).on_conflict_do_nothing()
+        count += connection.scalar(insertion.returning(deliveries.c.id)) is not None
+    return count
 
 
 def _move(

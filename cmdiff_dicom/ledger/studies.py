@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, RowMapping, and_, case, delete, exists, 
 from cmdiff_dicom.ledger.database import insert_into, reads, writes
 from cmdiff_dicom.ledger.headers import instance_of
 from cmdiff_dicom.ledger.history import history_of, record_event
-from cmdiff_dicom.ledger.jobs import lock_study
+from cmdiff_dicom.ledger.jobs import ENDED_BADLY, lock_study
 from cmdiff_dicom.ledger.recording import Recording
 from cmdiff_dicom.ledger.schema import associations, deliveries, instances, jobs, studies
 from cmdiff_dicom.ledger.states import Association, DeliveryState, Event, JobState, StudyActivity
@@ -73,6 +73,7 @@ class StudyVerbs(Recording):
     def forget_pixels(self, connection: Connection, study_uid: str, remove: Callable[[str], object]) -> int:
         """The study's blobs are removed by `remove(sha256)` and its instances struck out; how many. 0 where somebody waits.
 
+        A result that a destination lacks stays: it is small, and `retry` sends it once whatever was wrong there is mended.
         The blobs go while the study is locked: an instance that comes meanwhile is recorded afterwards, and whoever
         records it then sees that its blob is gone and writes it again.
         """
@@ -80,9 +81,11 @@ class StudyVerbs(Recording):
         if connection.scalar(select(studies.c.study_uid).where(studies.c.study_uid == study_uid, _nobody_waits())) is None:
             return 0
         of_study = instances.c.study_uid == study_uid
-        results = select(jobs.c.blob_sha256).where(jobs.c.study_uid == study_uid, jobs.c.blob_sha256 != "")
-        for sha256 in (*connection.scalars(select(instances.c.sha256).where(of_study)), *connection.scalars(results)):
-            remove(sha256)
+        results = and_(jobs.c.study_uid == study_uid, _done_result())
+        for blobs in (select(instances.c.sha256).where(of_study), select(jobs.c.blob_sha256).where(results)):
+            for sha256 in connection.scalars(blobs).all():
+                remove(sha256)
+        connection.execute(update(jobs).where(results).values(blob_sha256=""))
         count = connection.execute(delete(instances).where(of_study)).rowcount
         connection.execute(update(studies).where(studies.c.study_uid == study_uid).values(is_forgotten=True))
         record_event(connection, study_uid, "pixels purged", f"{count} instances")
@@ -122,7 +125,7 @@ def _activity_of(row: RowMapping) -> StudyActivity:
 
 
 def _nobody_waits() -> Any:
-    """True of a study that was looked at, whose jobs and deliveries are final, and that still has pixels."""
+    """True of a study that was looked at, whose jobs and deliveries are final, and that still has pixels or a result."""
     waiting_job = exists().where(
         jobs.c.study_uid == studies.c.study_uid, jobs.c.state.in_([state for state in JobState if not state.is_final])
     )
@@ -135,7 +138,18 @@ def _nobody_waits() -> Any:
         ),
     )
     has_pixels = exists().where(instances.c.study_uid == studies.c.study_uid)
-    return and_(studies.c.arrivals == studies.c.looked_at_arrivals, has_pixels, ~waiting_job, ~waiting_delivery)
+    has_result = exists().where(jobs.c.study_uid == studies.c.study_uid, _done_result())
+    has_something = or_(has_pixels, has_result)
+    return and_(studies.c.arrivals == studies.c.looked_at_arrivals, has_something, ~waiting_job, ~waiting_delivery)
+
+
+def _done_result() -> Any:
+    """True of a job with a result that nobody needs: a newer one took its place, or it arrived wherever it was meant for."""
+    newer = jobs.alias()
+    is_replaced = exists().where(newer.c.study_uid == jobs.c.study_uid, newer.c.revision > jobs.c.revision)
+    was_meant = exists().where(deliveries.c.key == jobs.c.key)
+    is_lacked = exists().where(deliveries.c.key == jobs.c.key, ENDED_BADLY)
+    return and_(jobs.c.blob_sha256 != "", or_(is_replaced, and_(was_meant, ~is_lacked)))
 
 
 def _last_change() -> Any:

@@ -107,6 +107,15 @@ def test_conflicting_instances_are_told_in_the_history_of_the_job_that_was_made_
     assert [(event.key, event.detail.split()[0]) for event in told] == [(KEY, "1")]
 
 
+def test_conflicting_instances_that_come_late_and_change_nothing_are_told_too_and_once(ledger):
+    settled(ledger)
+    for content in ("other", "other", "a third"):
+        ledger.record_instance(instance(1, content=content))
+        ledger.settle(STUDY, ledger.study(STUDY).arrivals, KEY, {}, "quiet")
+    told = [event.detail.split()[0] for event in ledger.events(STUDY) if event.what == "conflicting instances"]
+    assert told == ["1", "2"]
+
+
 def test_two_dispatchers_that_settle_at_once_make_one_job(ledger):
     ledger.record_instance(instance())
     with ThreadPoolExecutor(2) as pool:
@@ -313,6 +322,13 @@ def test_a_retry_sends_again_what_nobody_committed_to_but_not_what_needs_no_comm
     assert ledger.retry(KEY)
     assert [one.destination for one in ledger.pending_deliveries()] == ["PACS"]
     assert [one.destination for one in ledger.awaiting_commitment()] == ["archive"]
+
+
+def test_a_retry_sends_a_result_to_the_destinations_that_came_into_the_settings_since(ledger):
+    segmented(ledger, destinations=())
+    assert ledger.retry(KEY, ("PACS", "archive"))
+    assert [one.destination for one in ledger.pending_deliveries()] == ["PACS", "archive"]
+    assert not ledger.retry(KEY, ("PACS", "archive"))
 
 
 def test_nothing_is_retried_that_runs_is_done_or_was_superseded(ledger):

@@ -134,6 +134,42 @@ def test_a_job_without_pixels_is_not_retried(ledger):
     assert not ledger.retry(KEY)
 
 
+@pytest.mark.parametrize("end", ["failed", "not committed", "no destination"])
+def test_a_result_that_a_destination_lacks_outlives_its_pixels_and_goes_once_it_has_arrived(ledger, end):
+    segmented(ledger, destinations=() if end == "no destination" else ("PACS",))
+    if end != "no destination":
+        ledger.claim_delivery(delivery(ledger).id, "sender")
+    if end == "failed":
+        ledger.delivery_failed(delivery(ledger).id, "sender", "PACS away for a week")
+    elif end == "not committed":
+        ledger.mark_sent(delivery(ledger).id, "sender", 0, "2.25.1", final=False)
+        ledger.without_commitment(delivery(ledger).id, "no commitment report")
+    assert forget(ledger) == (1, [instance().blob.sha256])
+    assert ledger.purgeable(LATER) == ()
+
+    assert ledger.retry(KEY, ("PACS",))
+    waiting = ledger.claim_delivery(delivery(ledger).id, "sender")
+    assert waiting.blob_sha256 == "f" * 64
+    ledger.mark_sent(waiting.id, "sender", 0, None, final=True)
+    assert ledger.purgeable(LATER) == (STUDY,)
+    assert forget(ledger)[1] == ["f" * 64]
+    assert ledger.purgeable(LATER) == ()
+
+
+def test_a_result_that_arrived_and_was_purged_is_not_sent_to_a_new_destination(ledger):
+    one = sent(ledger)
+    ledger.record_commitment(CommitmentReport("2.25.100", (one.sop_uid,), {}))
+    forget(ledger)
+    assert not ledger.retry(KEY, ("PACS", "archive"))
+    assert ledger.pending_deliveries() == ()
+
+
+def test_the_result_of_a_revision_that_was_replaced_goes_whatever_became_of_it(ledger):
+    segmented(ledger)
+    finished(ledger, OTHER_KEY)
+    assert "f" * 64 in forget(ledger)[1]
+
+
 def test_every_blob_that_an_instance_needs_is_known_with_its_size_however_many_there_are(ledger, monkeypatch):
     monkeypatch.setattr("cmdiff_dicom.ledger.studies.PAGE", 2)
     for number in range(1, 6):

@@ -312,6 +312,28 @@ def test_a_refused_job_is_retried_and_a_waiting_one_is_not(capsys, settings_file
     assert told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file)[0] == 1
 
 
+def test_a_retry_that_cannot_be_says_what_can_be_done_instead(capsys, settings_file, ledger):
+    refused = a_job(ledger, refusal="NoUsableSequence: nothing")
+    ledger.forget_pixels("1.2.3", lambda _sha256: None)
+    _, out, _ = told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file)
+    assert "purged: have the study sent again" in out
+    ledger.record_instance(ReceivedInstance("1.2.3", "1", "2", "1.2", "1.2", Blob("1" * 64, 1), datetime.now(UTC)))
+    assert ledger.settle("1.2.3", 2, "e" * 64, {}, "quiet for 60 s").revision == 2
+    _, out, _ = told(capsys, "jobs", "retry", refused.key, "--settings", settings_file)
+    assert "no longer its study's newest revision" in out
+
+
+def test_a_result_without_a_destination_says_so_and_a_retry_sends_it_to_those_that_were_added(capsys, settings_file, ledger):
+    job = a_job(ledger)
+    ledger.claim(job.key, "worker")
+    ledger.finish(job.key, "worker", "f" * 64, "2.25.1", "2.25.2", {}, ())
+    assert "the settings named no destination" in told(capsys, "jobs", "show", "ACC7", "--settings", settings_file)[1]
+    with settings_file.open("a") as file:
+        file.write('\n[[destinations]]\nname = "PACS"\nae_title = "PACS"\nhost = "pacs"\n')
+    assert told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file)[0] == 0
+    assert [delivery.destination for delivery in ledger.pending_deliveries()] == ["PACS"]
+
+
 def test_every_study_of_an_accession_number_is_retried(capsys, settings_file, ledger):
     keys = [a_job(ledger, study_uid, "ACC7", refusal="NoUsableSequence: nothing").key for study_uid in ("1.1", "1.2")]
     _, out, _ = told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file, "--json")
