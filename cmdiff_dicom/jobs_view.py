@@ -49,6 +49,8 @@ def show_list(settings: Settings, query: str | None, limit: int, as_json: bool) 
         _print_arriving(arriving)
     if jobs:
         _print_jobs(jobs, ledger)
+    if len(jobs) == limit:
+        print(f"The newest {limit}; --limit shows more, and a Study Instance UID or accession number those of one study.")
     return 0
 
 

@@ -266,6 +266,14 @@ def test_the_list_shows_study_accession_number_state_and_reason(capsys, settings
     assert all(word in table for word in ("ACC7", "1.2.3", "ACC8", "settled", "refused"))
 
 
+def test_a_list_that_ends_before_the_last_job_says_so(capsys, settings_file, ledger):
+    for number in range(3):
+        a_job(ledger, f"1.2.{number}")
+    for limit, ends in ((2, True), (4, False)):
+        _, out, _ = told(capsys, "jobs", "list", "--settings", settings_file, "--limit", limit)
+        assert ("--limit shows more" in out) is ends
+
+
 def test_a_study_that_is_still_arriving_is_listed_too(capsys, settings_file, ledger):
     ledger.record_instance(ReceivedInstance("7.7.7", "1", "1", "1.2", "1.2", Blob("0" * 64, 1), datetime.now(UTC), accession_number="ACC9"))
     for words in (["list"], ["list", "ACC9"], ["show", "7.7.7"], ["show", "ACC9"]):
