@@ -26,12 +26,17 @@ REJECTED_PERMANENT = 1
 
 @dataclass(frozen=True)
 class Peer:
-    """A DICOM application entity that we call, and how we name it in messages."""
+    """A DICOM application entity that we call, how we name it in messages, and how we call it.
+
+    `own_ae_title` is ours; every wait for the peer ends after `timeout_s`.
+    """
 
     name: str
     ae_title: str
     host: str
     port: int
+    own_ae_title: str
+    timeout_s: float
 
     def __str__(self) -> str:
         return f"{self.name} ({self.ae_title} at {self.host}:{self.port})"
@@ -40,21 +45,19 @@ class Peer:
 @contextmanager
 def association_with(
     peer: Peer,
-    own_ae_title: str,
     sop_classes: Sequence[str],
-    timeout_s: float,
     on_event_report: Callable[[evt.Event], tuple[int, None]] | None = None,
 ) -> Iterator[Association]:
     """An association that proposes `sop_classes`; released at the end, aborted where the block raised.
 
-    The peer may have accepted some of them, or none: `accepts` tells. Every wait ends after `timeout_s`.
+    The peer may have accepted some of them, or none: `accepts` tells.
     Raises: PacsUnavailable (unreachable, rejected, aborted, silent).
     """
     _config.LOG_HANDLER_LEVEL = "none"  # its log lines quote data sets
-    ae = AE(ae_title=own_ae_title)
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
+    ae = AE(ae_title=peer.own_ae_title)
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = peer.timeout_s
     contexts = [build_context(uid, syntax) for uid in sop_classes for syntax in TRANSFER_SYNTAXES]
-    handlers: list[Any] = [(evt.EVT_CONN_OPEN, lambda event: _set_options(event, timeout_s))]
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, lambda event: _set_options(event, peer.timeout_s))]
     if on_event_report is not None:
         handlers.append((evt.EVT_N_EVENT_REPORT, on_event_report))
     try:
@@ -62,7 +65,7 @@ def association_with(
     except OSError as error:
         raise PacsUnavailable(f"{peer}: {error.strerror or 'host not found'}; check the destination's host and port") from None
     if not association.is_established and not _refused_all_contexts(association):
-        raise PacsUnavailable(f"{peer}: {_why_not_established(association, timeout_s)}")
+        raise PacsUnavailable(f"{peer}: {_why_not_established(association, peer.timeout_s)}")
     _keep_answers_for_callers(association)
     try:
         yield association

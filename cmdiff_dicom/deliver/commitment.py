@@ -32,13 +32,7 @@ TakeReport = Callable[[int, Dataset], int]
 
 
 def request_commitment(
-    peer: Peer,
-    own_ae_title: str,
-    transaction_uid: str,
-    sop_class_uid: str,
-    sop_uid: str,
-    timeout_s: float,
-    on_report: TakeReport,
+    peer: Peer, transaction_uid: str, sop_class_uid: str, sop_uid: str, on_report: TakeReport
 ) -> None:
     """The peer was reached and asked to commit to one object. Where it gave no answer it may report all the same.
 
@@ -51,7 +45,7 @@ def request_commitment(
         reported.set()
         return status, None
 
-    with association_with(peer, own_ae_title, [StorageCommitmentPushModel], timeout_s, take) as association:
+    with association_with(peer, [StorageCommitmentPushModel], take) as association:
         if not accepts(association, StorageCommitmentPushModel):
             raise CommitmentRefused(f"{peer} does not offer storage commitment; switch it off for this destination")
         status = _ask(association, transaction_uid, sop_class_uid, sop_uid)

@@ -35,7 +35,7 @@ def outcome(status: int) -> Outcome:
     return Outcome.REFUSED
 
 
-def store(part10: bytes, peer: Peer, own_ae_title: str, timeout_s: float) -> tuple[str, int]:
+def store(part10: bytes, peer: Peer) -> tuple[str, int]:
     """The object is stored at the peer: its SOP Instance UID and the status, 0x0000, 0xBxxx or 0x0111.
 
     Raises: PacsUnavailable (unreachable, rejected, out of resources, no answer), DeliveryRefused (class not taken, any
@@ -43,14 +43,14 @@ def store(part10: bytes, peer: Peer, own_ae_title: str, timeout_s: float) -> tup
     """
     instance = dcmread(BytesIO(part10))
     sop_class_uid, sop_uid = str(instance.SOPClassUID), str(instance.SOPInstanceUID)
-    with association_with(peer, own_ae_title, [sop_class_uid], timeout_s) as association:
+    with association_with(peer, [sop_class_uid]) as association:
         if not accepts(association, sop_class_uid):
             raise DeliveryRefused(
                 f"{peer} does not take {class_name(sop_class_uid)}: no presentation context accepted; let it store this class"
             )
         status = _send(association, instance)
     if status is None:
-        raise PacsUnavailable(f"{peer}: C-STORE was not answered (association cut, or silent for {timeout_s:g} s)")
+        raise PacsUnavailable(f"{peer}: C-STORE was not answered (association cut, or silent for {peer.timeout_s:g} s)")
     meaning = outcome(status)
     if meaning is Outcome.TRY_AGAIN:
         raise PacsUnavailable(f"{peer}: C-STORE answered 0x{status:04X}, out of resources or failed for the moment")

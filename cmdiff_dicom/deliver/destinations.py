@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -28,56 +29,52 @@ class Destination(Protocol):
         """What the place answers when nothing is sent. Raises: PacsUnavailable, DeliveryRefused (it would refuse)."""
 
 
+@dataclass(frozen=True)
 class DicomDestination:
     """A DICOM peer: C-STORE, storage commitment, C-ECHO."""
 
-    def __init__(self, peer: Peer, own_ae_title: str, timeout_s: float, wants_commitment: bool, on_report: TakeReport) -> None:
-        self._peer = peer
-        self._own_ae_title = own_ae_title
-        self._timeout_s = timeout_s
-        self._wants_commitment = wants_commitment
-        self._on_report = on_report
+    peer: Peer
+    wants_commitment: bool
+    on_report: TakeReport
 
     def send(self, part10: bytes) -> Receipt:
-        sop_uid, status = cstore.store(part10, self._peer, self._own_ae_title, self._timeout_s)
-        return Receipt(self._peer.name, sop_uid, status)
+        sop_uid, status = cstore.store(part10, self.peer)
+        return Receipt(self.peer.name, sop_uid, status)
 
     def request_commitment(self, transaction_uid: str, sop_class_uid: str, sop_uid: str) -> None:
-        commitment.request_commitment(
-            self._peer, self._own_ae_title, transaction_uid, sop_class_uid, sop_uid, self._timeout_s, self._on_report
-        )
+        commitment.request_commitment(self.peer, transaction_uid, sop_class_uid, sop_uid, self.on_report)
 
     def check(self) -> str:
-        wanted = [Verification, SegmentationStorage, *([StorageCommitmentPushModel] if self._wants_commitment else [])]
-        with association_with(self._peer, self._own_ae_title, wanted, self._timeout_s) as association:
+        wanted = [Verification, SegmentationStorage, *([StorageCommitmentPushModel] if self.wants_commitment else [])]
+        with association_with(self.peer, wanted) as association:
             if not accepts(association, SegmentationStorage):
-                raise DeliveryRefused(f"{self._peer} answers, but does not take {class_name(SegmentationStorage)}")
+                raise DeliveryRefused(f"{self.peer} answers, but does not take {class_name(SegmentationStorage)}")
             if not accepts(association, Verification):
                 said = "takes no C-ECHO"
             elif association.send_c_echo().get("Status") == 0x0000:
                 said = "answers C-ECHO"
             else:
-                raise PacsUnavailable(f"{self._peer}: C-ECHO was not answered with success")
-            if self._wants_commitment and not accepts(association, StorageCommitmentPushModel):
-                raise DeliveryRefused(f"{self._peer} offers no storage commitment; set commitment = false for it")
-        return f"{said}, takes Segmentation Storage" + (", offers storage commitment" if self._wants_commitment else "")
+                raise PacsUnavailable(f"{self.peer}: C-ECHO was not answered with success")
+            if self.wants_commitment and not accepts(association, StorageCommitmentPushModel):
+                raise DeliveryRefused(f"{self.peer} offers no storage commitment; set commitment = false for it")
+        return f"{said}, takes Segmentation Storage" + (", offers storage commitment" if self.wants_commitment else "")
 
 
+@dataclass(frozen=True)
 class FolderDestination:
     """A folder, for those who carry results on by themselves."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        self._name = name
-        self._path = path
+    name: str
+    path: Path
 
     def send(self, part10: bytes) -> Receipt:
-        return Receipt(self._name, folder.store(part10, self._path), 0x0000)
+        return Receipt(self.name, folder.store(part10, self.path), 0x0000)
 
     def request_commitment(self, transaction_uid: str, sop_class_uid: str, sop_uid: str) -> None:
-        raise CommitmentRefused(f"{self._name} is a folder, which commits to nothing")
+        raise CommitmentRefused(f"{self.name} is a folder, which commits to nothing")
 
     def check(self) -> str:
-        return folder.check(self._path)
+        return folder.check(self.path)
 
 
 def make_destination(
@@ -86,5 +83,5 @@ def make_destination(
     """The destination of the settings. Nothing is opened before it is used."""
     if destination.kind == "folder" and destination.folder is not None:
         return FolderDestination(destination.name, destination.folder)
-    peer = Peer(destination.name, destination.ae_title, destination.host, destination.port)
-    return DicomDestination(peer, own_ae_title, deliver.timeout_s, destination.wants_commitment, on_report)
+    peer = Peer(destination.name, destination.ae_title, destination.host, destination.port, own_ae_title, deliver.timeout_s)
+    return DicomDestination(peer, destination.wants_commitment, on_report)
