@@ -16,48 +16,42 @@ def wait_until(condition):
         time.sleep(0.001)
 
 
-def test_what_waits_while_one_is_written_is_written_together():
+def while_one_is_written(write):
+    """The futures of 1, 2 and 3, which came while 0 was being written, after that of 0; and the batches that were written."""
     batches, may_go_on = [], threading.Event()
 
-    def write(items):
+    def held(items):
         batches.append([*items])
         if items == [0]:
             may_go_on.wait(10)
-        return [item * 10 for item in items]
+        return write(items)
 
-    commit = GroupCommit(write)
+    commit = GroupCommit(held)
     with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(commit, 0)
+        futures = [pool.submit(commit, 0)]
         wait_until(lambda: batches)
-        others = [pool.submit(commit, number) for number in (1, 2, 3)]
+        futures += [pool.submit(commit, number) for number in (1, 2, 3)]
         wait_until(lambda: len(commit._waiting) == 3)
         may_go_on.set()
-        assert [first.result(), *(other.result() for other in others)] == [0, 10, 20, 30]
+    return futures, batches
+
+
+def test_what_waits_while_one_is_written_is_written_together():
+    futures, batches = while_one_is_written(lambda items: [item * 10 for item in items])
+    assert [future.result() for future in futures] == [0, 10, 20, 30]
     assert [sorted(batch) for batch in batches] == [[0], [1, 2, 3]]
 
 
 def test_one_that_cannot_be_written_fails_alone():
-    batches, may_go_on = [], threading.Event()
-
     def write(items):
-        batches.append([*items])
-        if items == [0]:
-            may_go_on.wait(10)
         if 2 in items:
             raise ValueError("two")
         return [*items]
 
-    commit = GroupCommit(write)
-    with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(commit, 0)
-        wait_until(lambda: batches)
-        others = [pool.submit(commit, number) for number in (1, 2, 3)]
-        wait_until(lambda: len(commit._waiting) == 3)
-        may_go_on.set()
-        assert first.result() == 0
-        assert (others[0].result(), others[2].result()) == (1, 3)
-        with pytest.raises(ValueError, match="two"):
-            others[1].result()
+    futures, _ = while_one_is_written(write)
+    assert [futures[number].result() for number in (0, 1, 3)] == [0, 1, 3]
+    with pytest.raises(ValueError, match="two"):
+        futures[2].result()
 
 
 def test_a_failure_does_not_stick():
