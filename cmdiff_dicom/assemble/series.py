@@ -7,7 +7,7 @@ Image Type, frame of reference or time point differ.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
 from typing import TypeVar
@@ -24,7 +24,11 @@ CUT_SHORT = 1.05
 """By this factor another byte stream of one image has to be longer for the first to count as cut short."""
 ENHANCED_FAULT = "Enhanced MR is stored, not read by this version"
 
+CORRECTIONS = frozenset({"ND", "NORM", "DIS2D", "DIS3D", "FM", "FIL"})
+"""Values of Image Type that tell how an image was corrected, as Siemens writes them, and not what it shows."""
+
 Value = TypeVar("Value")
+Likeness = tuple[object, ...]
 
 
 def split_into_stacks(instances: Iterable[ReceivedInstance], min_slices: int) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
@@ -85,7 +89,7 @@ def _stacks_of_series(series_uid: str, instances: list[ReceivedInstance], min_sl
     stacks = [
         Stack(series_uid, tuple(group), None, "", _image_fault(group[0])) for group in _by(rest, lambda i: i.sop_class_uid)
     ]
-    for group in _alike(slices):
+    for group in _rejoined(_alike(slices), min_slices):
         points = _by_time(group)
         many = len(points) if len(points) > 2 else 0
         stacks.extend(_ordered_stack(series_uid, point, min_slices, many) for point in points)
@@ -110,12 +114,12 @@ def _by(instances: Iterable[ReceivedInstance], key: Callable[[ReceivedInstance],
     return [groups[name] for name in sorted(groups, key=str)]
 
 
-def _alike(instances: list[ReceivedInstance]) -> list[list[ReceivedInstance]]:
-    """Groups of one orientation, matrix, pixel spacing, echo time, Image Type and frame of reference."""
+def _alike(instances: list[ReceivedInstance]) -> dict[Likeness, list[ReceivedInstance]]:
+    """Groups of one orientation, echo time, matrix with pixel spacing, Image Type and frame of reference."""
     orientations: list[tuple[float, ...]] = []
     echoes: list[float] = []
     spacings: list[tuple[float, ...]] = []
-    groups: dict[tuple[object, ...], list[ReceivedInstance]] = defaultdict(list)
+    groups: dict[Likeness, list[ReceivedInstance]] = defaultdict(list)
     for instance in sorted(instances, key=lambda i: (i.sop_uid, i.blob.sha256)):
         echo = instance.acquisition.echo_time_ms
         key = (
@@ -126,7 +130,25 @@ def _alike(instances: list[ReceivedInstance]) -> list[list[ReceivedInstance]]:
             instance.frame_of_reference_uid,
         )
         groups[key].append(instance)
-    return list(groups.values())
+    return groups
+
+
+def _rejoined(groups: Mapping[Likeness, list[ReceivedInstance]], min_slices: int) -> list[list[ReceivedInstance]]:
+    """The groups, but as one where slices only together are a regular volume and no more than a slip tells them apart.
+
+    A slip is a mark of a correction in Image Type, or a frame of reference that some slices lack.
+    """
+    families: dict[Likeness, list[list[ReceivedInstance]]] = defaultdict(list)
+    for key, group in groups.items():
+        shown = tuple(value for value in group[0].acquisition.image_type if value not in CORRECTIONS)
+        families[(*key[:-2], shown)].append(group)
+    joined: list[list[ReceivedInstance]] = []
+    for family in families.values():
+        whole = [instance for group in family for instance in group]
+        frames = {instance.frame_of_reference_uid for instance in whole} - {""}
+        faults = [_ordered_stack("", group, min_slices, 0).fault for group in (whole, *family)]
+        joined.extend([whole] if len(frames) < 2 and not faults[0] and any(faults[1:]) else family)
+    return joined
 
 
 def _is_same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

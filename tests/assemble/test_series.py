@@ -84,6 +84,23 @@ def test_matrix_spacing_and_image_type_separate_stacks(attribute):
     assert [len(stack.instances) for stack in stacks_of(datasets)] == [5, 5]
 
 
+@pytest.mark.parametrize("slip", ["ImageType", "FrameOfReferenceUID"])
+def test_a_mark_of_a_correction_or_a_frame_of_reference_that_some_slices_lack_is_no_border(slip):
+    datasets = series()
+    for data_set in datasets[::3]:
+        setattr(data_set, slip, {"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"], "FrameOfReferenceUID": ""}[slip])
+    stack = only(datasets)
+    assert (len(stack.instances), stack.fault) == (10, "")
+
+
+def test_an_image_and_its_corrected_copy_in_one_series_stay_two_stacks():
+    plain = series(SeriesInstanceUID="1.2.3", ImageType=["ORIGINAL", "PRIMARY", "M", "ND"])
+    corrected = series(SeriesInstanceUID="1.2.3", ImageType=["ORIGINAL", "PRIMARY", "M", "DIS2D"])
+    for n, data_set in enumerate(corrected):
+        data_set.SOPInstanceUID = f"1.2.4.{n}"
+    assert [len(stack.instances) for stack in stacks_of(plain, corrected)] == [10, 10]
+
+
 def test_orientation_that_jitters_in_the_last_digits_stays_one_stack():
     datasets = series()
     for n, data_set in enumerate(datasets):
