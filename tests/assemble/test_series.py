@@ -1,4 +1,4 @@
-"""Instances become stacks in slice order, by positions alone."""
+"""Instances become stacks: what belongs together, and what of it never serves."""
 
 from __future__ import annotations
 
@@ -7,59 +7,9 @@ import pytest
 
 from cmdiff_dicom.assemble import choose_stacks
 from cmdiff_dicom.assemble.series import split_into_stacks
-from cmdiff_dicom.assemble.slices import geometry_of
 from cmdiff_dicom.errors import EnhancedNotSupported
 from cmdiff_dicom.records import Sequence
-from tests.support.received import noise, oblique_grid, received, series
-
-
-def stacks_of(*datasets, min_slices=8):
-    return split_into_stacks(received(*datasets).instances, min_slices)[0]
-
-
-def only(*datasets):
-    stacks = stacks_of(*datasets)
-    assert len(stacks) == 1
-    return stacks[0]
-
-
-def moved(datasets, k, by_mm):
-    """The series with slice `k` moved."""
-    position = np.array(datasets[k].ImagePositionPatient, dtype=float) + by_mm
-    datasets[k].ImagePositionPatient = [round(float(x), 6) for x in position]
-    return datasets
-
-
-def normal_of(datasets):
-    cosines = np.array(datasets[0].ImageOrientationPatient, dtype=float)
-    return np.cross(cosines[:3], cosines[3:])
-
-
-def test_a_stack_has_the_geometry_that_was_written():
-    assert geometry_of(only(series())).is_close(oblique_grid(), 1e-6)
-
-
-@pytest.mark.parametrize("order", ["reversed", "shuffled"])
-def test_slice_order_follows_positions_whatever_the_order_and_the_instance_numbers(order):
-    datasets = series(is_reversed=True)
-    shuffled = datasets[::-1] if order == "reversed" else [datasets[n] for n in np.random.default_rng(1).permutation(10)]
-    stack = only(shuffled)
-    assert [i.sop_uid for i in stack.instances] == [d.SOPInstanceUID for d in datasets]
-    assert geometry_of(stack).is_close(oblique_grid(), 1e-6)
-
-
-def test_a_left_handed_volume_is_read_from_its_other_end():
-    grid = oblique_grid()
-    affine = grid.mm_from_index.copy()
-    affine[:3, 0] *= -1
-    left = noise(type(grid)(grid.shape, affine))
-    read = geometry_of(only(series(volume=left)))
-    assert np.allclose(read.mm(np.array([[0, 0, 0], [9, 3, 5]])), left.geometry.mm(np.array([[9, 0, 0], [0, 3, 5]])), atol=1e-5)
-
-
-def test_thickness_and_spacing_in_the_header_are_not_believed():
-    stack = only(series(SliceThickness="1", SpacingBetweenSlices="-99"))
-    assert geometry_of(stack).spacing_mm[0] == pytest.approx(4.0)
+from tests.support.received import noise, only, received, series, stacks_of
 
 
 def test_two_echoes_of_one_series_are_two_stacks():
@@ -122,46 +72,6 @@ def test_series_are_told_apart_by_their_uid_alone():
     assert [len(stack.instances) for stack in stacks_of(first, second)] == [10, 10]
 
 
-def test_a_missing_slice_is_a_gap_with_its_place_in_mm():
-    datasets = series()
-    first = float(np.array(datasets[0].ImagePositionPatient, dtype=float) @ normal_of(datasets))
-    del datasets[5]
-    fault = only(datasets).fault
-    assert f"gap of 8.00 mm between slices at {first + 16:.2f} and {first + 24:.2f} mm, 4.00 mm elsewhere" in fault
-    assert "1 slice(s) missing" in fault
-
-
-@pytest.mark.parametrize(("share", "is_taken"), [(0.004, True), (0.1, False)])
-def test_steps_may_jitter_below_one_percent_of_the_spacing(share, is_taken):
-    datasets = series()
-    for k in (2, 5, 7):
-        moved(datasets, k, normal_of(datasets) * 4.0 * share)
-    assert (only(datasets).fault == "") is is_taken
-
-
-def test_jitter_of_a_hundredth_of_a_millimetre_is_taken_on_thin_slices():
-    datasets = series(volume=noise(oblique_grid(spacing_mm=(0.5, 1, 1))))
-    rng = np.random.default_rng(0)
-    for k in range(10):
-        moved(datasets, k, rng.normal(0, 0.002, 3))
-    assert not only(datasets).fault
-
-
-@pytest.mark.parametrize("tag", [None, "7.1"])
-def test_a_sheared_stack_is_refused_whatever_the_tilt_tag_says(tag):
-    datasets = series(GantryDetectorTilt=tag)
-    row = np.array(datasets[0].ImageOrientationPatient, dtype=float)[:3]
-    for k in range(10):
-        moved(datasets, k, row * 0.5 * k)
-    assert only(datasets).fault.startswith("sheared: slices step 7.1 degrees")
-
-
-def test_a_slice_off_the_line_is_named_with_its_place():
-    datasets = series()
-    row = np.array(datasets[0].ImageOrientationPatient, dtype=float)[:3]
-    assert only(moved(datasets, 4, row * 0.6)).fault.startswith("irregular: the slice at")
-
-
 def test_two_acquisitions_at_the_same_positions_become_two_stacks():
     first = series(Sequence.T1N, SeriesInstanceUID="1.2.3", AcquisitionNumber=1)
     second = series(Sequence.T1N, SeriesInstanceUID="1.2.3", AcquisitionNumber=2)
@@ -205,10 +115,6 @@ def test_many_spin_echoes_are_the_source_of_a_map():
     assert all("source of a T2 map" in stack.fault for stack in stacks_of(*echoes))
 
 
-def test_too_few_slices_never_serve():
-    assert only(series()[:7]).fault == "7 slice(s), at least 8 wanted"
-
-
 def test_a_repeated_instance_with_the_same_bytes_counts_once():
     datasets = series()
     stacks, notes = split_into_stacks(received(datasets, datasets[3:5]).instances, 8)
@@ -246,19 +152,9 @@ def test_one_sop_uid_in_two_series_costs_neither_a_slice():
     assert "stand in two series" in notes[0]
 
 
-def test_one_sop_uid_at_two_places_of_one_series_is_refused_by_name():
-    datasets = series()
-    datasets[4].SOPInstanceUID = datasets[5].SOPInstanceUID
-    assert only(datasets).fault == "two slices under one SOP Instance UID"
-
-
 @pytest.mark.parametrize("attribute", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
 def test_images_without_a_place_are_kept_apart_and_named(attribute):
     assert "missing or unusable" in only(series(**{attribute: None})).fault
-
-
-def test_an_orientation_that_is_no_frame_is_unusable():
-    assert "missing or unusable" in only(series(ImageOrientationPatient=[1, 0, 0, 1, 0, 0])).fault
 
 
 def test_enhanced_mr_is_named_and_never_serves():

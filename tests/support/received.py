@@ -12,10 +12,11 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
+from cmdiff_dicom.assemble.series import split_into_stacks
 from cmdiff_dicom.geometry import Geometry, Volume
 from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume
 from cmdiff_dicom.receive import read_instance
-from cmdiff_dicom.records import Blob, ReceivedInstance, Sequence
+from cmdiff_dicom.records import Blob, ReceivedInstance, Sequence, Stack
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STUDY = StudyHeader.of_seed(7)
@@ -76,3 +77,14 @@ def series(sequence: Sequence = Sequence.T2F, volume: Volume | None = None, **op
     """One series of noise, or of `volume`; `options` as `series_from_volume` takes them."""
     number = options.pop("number", 1 + list(Sequence).index(sequence))
     return series_from_volume(volume or noise(seed=number), sequence, STUDY, number=number, **options)
+
+
+def stacks_of(*datasets: Iterable[Dataset], min_slices: int = 8) -> tuple[Stack, ...]:
+    """What the data sets' series split into."""
+    return split_into_stacks(received(*datasets).instances, min_slices)[0]
+
+
+def only(*datasets: Iterable[Dataset]) -> Stack:
+    """The one stack that they are."""
+    (stack,) = stacks_of(*datasets)
+    return stack
