@@ -53,7 +53,6 @@ def plan_of(choice: Choice) -> dict[str, Any]:
         "refusal": choice.refusal.reason if choice.refusal else "",
         "notes": list(choice.notes),
         "pixels_decide": choice.pixels_decide,
-        "others": [{"images": len(s.instances), "why": s.why, "fault": s.fault} for s in choice.others],
     }
 
 
