@@ -5,6 +5,7 @@ The only place where rooms meet. They are imported inside the builders, so that 
 
 from __future__ import annotations
 
+import errno
 import functools
 import socket
 from collections.abc import Callable
@@ -92,10 +93,16 @@ def build_listener(settings: Settings, ledger: Ledger, spool: Spool) -> Listener
     try:
         return start_listener(listen, Intake(spool, ledger), lambda: not spool.is_low(), report_taker(ledger), note_association)
     except OSError as error:
-        raise SettingsFault(
-            f"[listen] {listen.host}:{listen.port}: {error.strerror}; another program has this port, or it needs more rights; "
-            "choose another port, or see which program has it"
-        ) from None
+        raise SettingsFault(f"[listen] {listen.host}:{listen.port}: {error.strerror}; {_advice_on(error)}") from None
+
+
+def _advice_on(error: OSError) -> str:
+    """What to mend where the address of the settings cannot be listened on."""
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need a right of their own; choose another port, or let this user bind it"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "host is no address of this machine; 0.0.0.0 is every one of them"
+    return "another program has this port; choose another one, or see which program has it"
 
 
 def report_taker(ledger: Ledger) -> Callable[[int, Any], int]:
