@@ -7,6 +7,7 @@ does not take this kind of object, and trying again would end the same way.
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,13 @@ def association_with(
     ae = AE(ae_title=peer.own_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = peer.timeout_s
     contexts = [build_context(uid, syntax) for uid in sop_classes for syntax in TRANSFER_SYNTAXES]
-    handlers: list[Any] = [(evt.EVT_CONN_OPEN, lambda event: _set_options(event, peer.timeout_s))]
+    connected = threading.Event()
+
+    def set_options(event: evt.Event) -> None:
+        connected.set()
+        _set_options(event, peer.timeout_s)
+
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, set_options)]
     if on_event_report is not None:
         handlers.append((evt.EVT_N_EVENT_REPORT, on_event_report))
     try:
@@ -65,7 +72,7 @@ def association_with(
     except OSError as error:
         raise PacsUnavailable(f"{peer}: {error.strerror or 'host not found'}; check the destination's host and port") from None
     if not association.is_established and not _refused_all_contexts(association):
-        raise PacsUnavailable(f"{peer}: {_why_not_established(association, peer.timeout_s)}")
+        raise PacsUnavailable(f"{peer}: {_why_not_established(association, peer.timeout_s, connected.is_set())}")
     _keep_answers_for_callers(association)
     try:
         yield association
@@ -109,11 +116,16 @@ def _refused_all_contexts(association: Association) -> bool:
     return bool(association.rejected_contexts) and not association.accepted_contexts
 
 
-def _why_not_established(association: Association, timeout_s: float) -> str:
+def _why_not_established(association: Association, timeout_s: float, is_connected: bool) -> str:
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
         advice = "; let it know our AE title, and check its own" if answer.result == REJECTED_PERMANENT else ""
         return f"association rejected ({answer.result_str}; {answer.reason_str}){advice}"
     if association.is_aborted and answer is not None:
         return "association aborted by the peer"
-    return f"no connection, or no answer within {timeout_s:g} s; check host, port and firewall"
+    if is_connected:
+        return (
+            f"takes the connection, but closes it or says nothing for {timeout_s:g} s; "
+            "see that its DICOM service has this port, without TLS"
+        )
+    return f"no connection within {timeout_s:g} s; see that it runs, and check host, port and firewall"

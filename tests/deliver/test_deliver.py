@@ -141,7 +141,7 @@ def test_an_unknown_host_is_tried_again(seg):
 
 def test_a_peer_that_takes_the_connection_and_says_nothing_is_left_after_the_timeout(seg):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(PacsUnavailable):
+        with pytest.raises(PacsUnavailable, match="takes the connection, but"):
             destination_at(silent.getsockname()[1], timeout_s=0.3).send(seg.part10)
 
 
