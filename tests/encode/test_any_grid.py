@@ -26,7 +26,7 @@ SIZE = st.integers(3, 19)  # highdicom miscounts frames of fewer than 8 pixels, 
     allowed=st.sampled_from([(1, 2, 3), (1, 3), (2,), (4,)]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_voxel_is_read_where_it_was_put(shape, turn_deg, is_reversed, spacing_mm, origin_mm, allowed, seed):
     directions = Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix() * np.array([[1], [1], [-1 if is_reversed else 1]])
     geometry = grid(shape, directions, spacing_mm, origin_mm)
