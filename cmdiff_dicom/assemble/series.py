@@ -144,6 +144,9 @@ def _rejoined(groups: Mapping[Likeness, list[ReceivedInstance]], min_slices: int
         families[(*key[:-2], shown)].append(group)
     joined: list[list[ReceivedInstance]] = []
     for family in families.values():
+        if len(family) == 1:
+            joined += family
+            continue
         whole = [instance for group in family for instance in group]
         frames = {instance.frame_of_reference_uid for instance in whole} - {""}
         faults = [_ordered_stack("", group, min_slices, 0).fault for group in (whole, *family)]
