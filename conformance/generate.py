@@ -18,7 +18,7 @@ from cmdiff_dicom import __version__
 from cmdiff_dicom.deliver import association, commitment, cstore
 from cmdiff_dicom.encode import codes
 from cmdiff_dicom.ledger.states import COMMITMENT_FAILURES, MAX_RESENDS, AfterFailedCommitment
-from cmdiff_dicom.receive import intake, listener, negotiation, transport
+from cmdiff_dicom.receive import connection, intake, listener, negotiation, transport
 from cmdiff_dicom.settings import DeliverSettings, DispatchSettings, ListenSettings
 
 HERE = Path(__file__).parent
@@ -102,7 +102,7 @@ def _association_parameters() -> str:
         ("Implementation Class UID", listener.IMPLEMENTATION_CLASS_UID),
         ("Implementation Version Name", listener.IMPLEMENTATION_VERSION),
         ("Maximum PDU length advertised", f"{transport.ADVERTISED_PDU_BYTES} bytes"),
-        ("PDU length above which a peer is aborted", f"{transport.MAX_PDU_BYTES} bytes"),
+        ("PDU length above which a peer is aborted", f"{connection.MAX_PDU_BYTES} bytes"),
         ("Maximum PDU length of the peer", "any, 0 (unlimited) included"),
         ("Accepted associations at once", f"{listen.max_associations} (configurable)"),
         ("Asynchronous operations", "not supported"),
