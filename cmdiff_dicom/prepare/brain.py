@@ -34,6 +34,12 @@ SHELL_MM = (2.0, 6.0)
 SKULL_SHARE = 0.85
 """The first quartile of brightness in that shell, relative to the brain's, is below this: .13 to .64 on real heads of all
 four contrasts, 1.0 where the mask lies in noise."""
+MIN_STRUCTURE = 0.12
+"""What lies deep in a brain differs in brightness from what surrounds it, between the 5th and the 95th per cent, by this at
+least: .25 to 1.0 in real brains of all four contrasts, .02 to .10 in bottles of fluid, which look like a brain in the dark."""
+DEEP_MM = 8.0
+FINE_MM, SHADED_MM = 2.0, 15.0
+"""Noise is averaged over the first, a coil's shading taken for the mean over the second."""
 SURFACE_REACH_MM = 6
 """How far outside the mask a bright tumour at the surface is followed."""
 
@@ -49,7 +55,7 @@ def stripped_brain(volume: Volume) -> Mask | None:
     if not 0 < shown.size <= (1 - STRIPPED_ZEROS) * brightness.size:
         return None
     left = brightness > FAINT * np.percentile(shown, 99)
-    return left if _is_one_brain(left[_every_2_mm(volume)], volume) else None
+    return left if _is_one_brain(left[_every_2_mm(volume)], volume) and _has_structure(left, volume) else None
 
 
 def _background(array: NDArray[np.float32]) -> np.float32:
@@ -107,6 +113,8 @@ def _judge(mask: Mask, volume: Volume) -> tuple[Mask | None, str]:
         return None, f"a mask of {volume_ml:.0f} ml, wanted {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f} ml"
     if not _has_skull_around(largest, volume):
         return None, "a mask without a skull around it"
+    if not _has_structure(largest, volume):
+        return None, "a mask around uniform brightness, as of a bottle of fluid"
     return largest, ""
 
 
@@ -122,6 +130,28 @@ def _has_skull_around(mask: Mask, volume: Volume) -> bool:
     if not shell.any():
         return False
     return bool(np.percentile(values[shell], 25) < SKULL_SHARE * np.percentile(values[inside], 25))
+
+
+def _has_structure(mask: Mask, volume: Volume) -> bool:
+    """True where brightness inside the mask varies as between tissues, beyond noise and a coil's shading."""
+    from scipy import ndimage
+
+    every = _every_2_mm(volume)
+    spacing_mm = volume.geometry.spacing_mm * [s.step or 1 for s in every]
+    inside = mask[every]
+    brightness = np.where(inside, np.abs(volume.array[every] - _background(volume.array)), np.float32(0))
+    deep = ndimage.distance_transform_edt(inside, sampling=spacing_mm) > DEEP_MM
+    if not deep.any():
+        return False
+    fine, shaded = (
+        (
+            ndimage.gaussian_filter(brightness, reach_mm / spacing_mm)
+            / np.maximum(ndimage.gaussian_filter(inside.astype(np.float32), reach_mm / spacing_mm), 1e-3)
+        )[deep]
+        for reach_mm in (FINE_MM, SHADED_MM)
+    )
+    low, high = np.percentile(np.divide(fine, shaded, out=np.ones_like(fine), where=shaded > 0), [5, 95])
+    return bool(high - low >= MIN_STRUCTURE)
 
 
 def _every_2_mm(volume: Volume) -> tuple[slice, ...]:

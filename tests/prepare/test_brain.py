@@ -92,8 +92,9 @@ GRID = Geometry((60, 60, 60), np.diag([3.0, 3.0, 3.0, 1.0]))
 
 
 def bright(mask) -> Volume:
-    """A scan in which just this is bright."""
-    return Volume(np.where(mask, np.float32(100), np.float32(10)), GRID)
+    """A scan in which just this is bright, in folds of two tissues."""
+    folds = np.where(np.indices(GRID.shape).sum(0) // 5 % 2, np.float32(100), np.float32(70))
+    return Volume(np.where(mask, folds, np.float32(10)), GRID)
 
 
 
@@ -123,6 +124,17 @@ def test_a_mask_of_a_brains_size_in_the_midst_of_noise_is_no_brain(monkeypatch):
     returning(monkeypatch, ball(GRID.shape, (30, 30, 30), 21))
     noise = np.random.default_rng(0).rayleigh(40, GRID.shape).astype(np.float32)
     assert find_brain(Volume(noise, GRID)) == (None, "a mask without a skull around it")
+
+
+@pytest.mark.parametrize(("noise", "shading"), [(1.0, 0.0), (5.0, 0.3)])
+def test_a_bottle_of_a_brains_size_is_no_brain(monkeypatch, noise, shading):
+    bottle = ball(GRID.shape, (30, 30, 30), 21)
+    uneven = 100 * (1 + shading * np.sin(np.indices(GRID.shape)[1] / 15))
+    rng = np.random.default_rng(0)
+    scan = np.hypot(np.where(bottle, uneven, 0) + rng.normal(0, noise, GRID.shape), rng.normal(0, noise, GRID.shape))
+    returning(monkeypatch, bottle)
+    assert find_brain(Volume(scan.astype(np.float32), GRID)) == (None, "a mask around uniform brightness, as of a bottle of fluid")
+    assert stripped_brain(Volume(np.where(bottle, scan, 0).astype(np.float32), GRID)) is None
 
 
 def test_an_extraction_that_gives_up_is_told_as_no_brain(monkeypatch):
