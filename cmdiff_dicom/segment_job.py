@@ -22,6 +22,7 @@ from cmdiff_dicom.settings import Settings
 from cmdiff_dicom.spool import Spool
 
 if TYPE_CHECKING:
+    from cmdiff_dicom.assemble import Choice
     from cmdiff_dicom.segment import Segmenter
 
 
@@ -60,12 +61,11 @@ def segment_job(key: str, work: SegmentWork) -> None:
 def _do(job: Job, owner: str, work: SegmentWork) -> str:
     """The steps of the trip; the state that the job ends in."""
     from cmdiff_dicom.analyse import analyse
-    from cmdiff_dicom.assemble import assemble_study, choice_from_plan
+    from cmdiff_dicom.assemble import assemble_study
 
     segmenter = work.segmenter()
     with _step("assemble", job.key):
-        choice = choice_from_plan(dict(job.plan), work.ledger.instances(job.study_uid))
-        study = assemble_study(choice, work.spool.read)
+        study = assemble_study(_choice(job, work), work.spool.read)
     with _step("analyse", job.key):
         analysis = analyse(study.volumes, study.reference, segmenter)
     log_analysis(job.key, analysis)
@@ -81,6 +81,16 @@ def _do(job: Job, owner: str, work: SegmentWork) -> str:
         volumes_ml = volumes_by_name(analysis.label_map)
         kept = work.ledger.finish(job.key, owner, blob.sha256, seg.sop_uid, seg.series_uid, volumes_ml, destinations, notes)
     return "segmented" if kept else "lease lost"
+
+
+def _choice(job: Job, work: SegmentWork) -> Choice:
+    """What the job's plan chose. A study refused by its headers comes here when a person asks again: they are read anew."""
+    from cmdiff_dicom.assemble import choice_from_plan, choose_stacks
+
+    instances = work.ledger.instances(job.study_uid)
+    if job.plan.get("stacks") and not job.plan.get("refusal"):
+        return choice_from_plan(dict(job.plan), instances)
+    return choose_stacks(instances, work.settings.dispatch.min_slices)
 
 
 def _encode(job: Job, label_map: LabelMap, stack: Stack, work: SegmentWork) -> SegObject:

@@ -80,6 +80,16 @@ def test_no_tumour_ends_as_such_and_makes_no_seg(node, analysis):
     assert node.ledger.deliveries(job.key) == ()
 
 
+@pytest.mark.parametrize("plan", [{}, {"stacks": {}, "refusal": "NoUsableSequence: neither FLAIR nor T2 serves"}], ids=["unexpected", "refused"])
+def test_a_study_refused_by_its_headers_is_read_anew_when_a_person_asks_again(node, analysis, plan):
+    job = node.ledger.settle(STUDY.study_uid, node.ledger.study(STUDY.study_uid).arrivals, "d" * 64, plan, "a test", "an older version")
+    assert job.state is JobState.REFUSED
+    assert node.ledger.retry(job.key)
+    node.ring(job.key)
+    segment_job(job.key, node.work)
+    assert node.ledger.job(job.key).state is JobState.SEGMENTED
+
+
 def test_a_refusal_is_told_by_name_and_not_tried_again(node, analysis):
     analysis(raising(BrainNotFound("no mask of a plausible size")))
     job = node.settle(STUDY)
