@@ -74,6 +74,7 @@ def association_with(
     if not association.is_established and not _refused_all_contexts(association):
         raise PacsUnavailable(f"{peer}: {_why_not_established(association, peer.timeout_s, connected.is_set())}")
     _keep_answers_for_callers(association)
+    _stay_paused_for_callers(association)
     try:
         yield association
     except BaseException:
@@ -109,6 +110,21 @@ def _keep_answers_for_callers(association: Association) -> None:
     """
     get_message = association.dimse.get_msg
     association.dimse.get_msg = lambda block=False: get_message(block) if block else (None, None)
+
+
+def _stay_paused_for_callers(association: Association) -> None:
+    """A report that is answered while we release the association does not keep us waiting for ever.
+
+    A call waits for the library's background loop to pause, without end; a report's thread, done, says that the loop runs,
+    though it has paused for the call meanwhile.
+    """
+    serve_request = association._serve_request
+
+    def serve(message: Any, context_id: int) -> None:
+        serve_request(message, context_id)
+        association._is_paused = not association._reactor_checkpoint.is_set()
+
+    association._serve_request = serve
 
 
 def _refused_all_contexts(association: Association) -> bool:

@@ -2,12 +2,14 @@
 
 import socket
 import threading
+import time
 from io import BytesIO
 
 import pytest
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 
 from cmdiff_dicom.deliver import make_destination, read_report
 from cmdiff_dicom.deliver.cstore import Outcome, outcome
@@ -183,6 +185,31 @@ def test_no_report_is_no_fault_of_the_request(pacs_with, seg, reports):
     destination.send(seg.part10)
     destination.request_commitment("2.25.77", SEG, seg.sop_uid)
     assert (reports, pacs.commitment_requests) == ([], 1)
+
+
+@pytest.mark.timeout(60)
+def test_a_report_that_is_answered_during_the_release_does_not_hold_it_up(pacs_with, seg, reports, monkeypatch):
+    _, destination = pacs_with(report=SAME_ASSOCIATION)
+    destination.send(seg.part10)
+    is_releasing = threading.Event()
+    serve, release = Association._serve_request, Association.release
+
+    def answer_late(association, message, context_id):
+        if message.msg_type == "N-EVENT-REPORT":
+            assert is_releasing.wait(20)
+        serve(association, message, context_id)
+
+    def release_late(association):
+        association._reactor_checkpoint.clear()  # as the release itself begins; then the report's thread ends
+        time.sleep(0.1)
+        is_releasing.set()
+        time.sleep(0.3)
+        release(association)
+
+    monkeypatch.setattr(Association, "_serve_request", answer_late)
+    monkeypatch.setattr(Association, "release", release_late)
+    destination.request_commitment("2.25.77", SEG, seg.sop_uid)
+    assert [report.transaction_uid for report in reports] == ["2.25.77"]
 
 
 def test_a_refused_request_says_its_status(pacs_with, seg):
