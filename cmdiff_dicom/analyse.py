@@ -45,4 +45,5 @@ def rules_of(recipe: Recipe) -> LabelRules:
         recipe.min_confidence,
         recipe.min_enhancing_mm3,
         recipe.min_enhancing_confidence,
+        recipe.min_enhancing_share,
     )

@@ -24,8 +24,9 @@ class LabelRules:
 
     `min_confidence` is asked of every connected tumour but the main one: the mean of its whole-tumour probability.
     Doubtful parts are mostly healthy tissue that looks like edema; the threshold alone would let a network that is
-    unsure everywhere tell them. `min_enhancing_confidence` is asked of the enhancing tumour as a whole: the mean of its own
-    probability. A core without enhancement draws scattered, half-believed voxels of it.
+    unsure everywhere tell them. `min_enhancing_confidence` is asked of an enhancing tumour that is less than
+    `min_enhancing_share` of its core, as a whole: the mean of its own probability. A large core without enhancement draws
+    scattered, half-believed voxels of it.
     """
 
     threshold: float = 0.5
@@ -33,6 +34,7 @@ class LabelRules:
     min_confidence: float = 0.0
     min_enhancing_mm3: float = 0.0
     min_enhancing_confidence: float = 0.0
+    min_enhancing_share: float = 0.15
 
 
 def nest(probability: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -46,19 +48,20 @@ def labels_from_probability(
     """Labels and their volumes in ml. Shapes: `probability` float32 (3, k, j, i); labels uint8 (k, j, i).
 
     Connected tumours (26 neighbours) under `min_tumour_mm3` or `min_confidence` go, with all that is in them; enhancing
-    tumour under `min_enhancing_mm3` or `min_enhancing_confidence` in all becomes core that does not enhance. `core_known` is
-    False where T1c is missing.
+    tumour that is too little or too doubtful in all becomes core that does not enhance. `core_known` is False where T1c is
+    missing.
     """
     nested = nest(probability)
     regions = nested >= rules.threshold
     smallest_voxels = rules.min_tumour_mm3 / (1000 * voxel_ml)
     tumour = kept_parts(regions[Region.WT.value], nested[Region.WT.value], smallest_voxels, rules.min_confidence)
     core, enhancing = (regions[region.value] & tumour for region in (Region.TC, Region.ET))
-    if enhancing.any() and not (
-        enhancing.sum() >= rules.min_enhancing_mm3 / (1000 * voxel_ml)
-        and nested[Region.ET.value][enhancing].mean() >= rules.min_enhancing_confidence
-    ):
-        enhancing = np.zeros_like(enhancing)
+    if enhancing.any():
+        is_too_little = 1000 * voxel_ml * enhancing.sum() < rules.min_enhancing_mm3
+        is_scattered = enhancing.sum() < rules.min_enhancing_share * core.sum()
+        is_doubtful = is_scattered and nested[Region.ET.value][enhancing].mean() < rules.min_enhancing_confidence
+        if is_too_little or is_doubtful:
+            enhancing = np.zeros_like(enhancing)
     labels = labels_from_regions(np.stack((tumour, core, enhancing))) if core_known else whole_tumour_label(tumour)
     told = LABELS if core_known else LABELS_WITHOUT_T1C
     return labels, {label: float((labels == label).sum()) * voxel_ml for label in told}

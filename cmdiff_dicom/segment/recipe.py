@@ -60,6 +60,7 @@ class Recipe:
     min_confidence: float = 0.0
     min_enhancing_mm3: float = 0.0
     min_enhancing_confidence: float = 0.0
+    min_enhancing_share: float = 0.15
     precision: str = "auto"
     split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)

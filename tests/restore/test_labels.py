@@ -82,13 +82,13 @@ def test_too_little_enhancement_becomes_necrosis_and_the_core_keeps_its_volume()
     assert volumes[Label.ET] == 0 and (labels == Label.NCR).sum() == 8**3
 
 
-def test_enhancement_that_the_network_half_believes_becomes_core():
-    field = cube(0.9, (2, 14), (4, 12), (6, 8))
-    field[2][field[2] > 0.5] = 0.7
-    labels, _ = labels_from_probability(field, 0.001, LabelRules(min_enhancing_confidence=0.75))
-    assert not (labels == Label.ET).any() and (labels == Label.NCR).sum() == 8**3
-    labels, _ = labels_from_probability(field, 0.001, LabelRules(min_enhancing_confidence=0.65))
-    assert (labels == Label.ET).any()
+@pytest.mark.parametrize(("believed", "width", "told"), [(0.7, 2, False), (0.8, 2, True), (0.7, 6, True)], ids=["doubtful", "sure", "much of the core"])
+def test_a_little_enhancement_that_the_network_half_believes_becomes_core(believed, width, told):
+    field = cube(0.9, (2, 14), (4, 12), (6, 6 + width))
+    field[2][field[2] > 0.5] = believed
+    labels, _ = labels_from_probability(field, 0.001, LabelRules(min_enhancing_confidence=0.75, min_enhancing_share=0.15))
+    assert (labels == Label.ET).any() == told
+    assert np.isin(labels, (Label.NCR, Label.ET)).sum() == 8**3
 
 
 def test_without_t1c_only_the_whole_tumour_is_told():
