@@ -86,11 +86,12 @@ def test_no_brain_no_channel_and_no_contrast_are_named_refusals():
         segmenter().segment(prepared(image=prepared().image[:3]))
 
 
-def test_a_device_that_is_not_there_is_a_fault_of_the_settings():
-    if torch.cuda.is_available():
+@pytest.mark.parametrize("device", ["cuda", "cuda:99"])
+def test_a_device_that_is_not_there_is_a_fault_of_the_settings(device):
+    if device == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a device")
     with pytest.raises(SettingsFault, match="cuda"):
-        load_segmenter(None, "cuda")
+        load_segmenter(None, device)
 
 
 def test_standardised_values_have_mean_0_and_deviation_1_within_the_brain_and_are_0_outside():
