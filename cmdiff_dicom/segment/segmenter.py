@@ -34,7 +34,7 @@ def load_segmenter(weights: Path | None = None, device: str = "auto", threads: i
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise SettingsFault(
-            f"the device {device!r} is asked for, but {torch.cuda.device_count()} CUDA devices are usable; set it to auto or cpu"
+            f"the device {device!r} is asked for, but {torch.cuda.device_count()} CUDA devices are there; set it to auto or cpu"
         )
     network, recipe, sha256 = load_weights(weights or SHIPPED, None if weights else shipped_digest())
     return Segmenter(network, recipe, sha256, device)
