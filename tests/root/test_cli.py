@@ -109,7 +109,7 @@ def test_a_ledger_of_no_kind_is_told(capsys, tmp_path):
     path = tmp_path / "settings.toml"
     path.write_text(f'state = "{tmp_path}"\n[ledger]\nurl = "nonsense://x"\n')
     status, _, err = told(capsys, "worker", "--settings", path)
-    assert (status, "[ledger] url" in err) == (1, True)
+    assert (status, "ledger.url" in err) == (1, True)
 
 
 def test_a_port_that_is_taken_is_told(capsys, settings_file, tmp_path):
