@@ -11,12 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -63,17 +63,39 @@ def stop_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
     child.wait()
 
 
+class Stop:
+    """Told by a signal's handler, waited for by the thread that the handler interrupts.
+
+    No threading.Event: its lock is not reentrant, so a signal that comes while `wait` holds it would end nothing, ever.
+    """
+
+    def __init__(self) -> None:
+        self._news: SimpleQueue[None] = SimpleQueue()  # its `put` may interrupt its `get`
+        self._is_told = False
+
+    def tell(self) -> None:
+        self._news.put(None)
+
+    def wait(self, timeout_s: float) -> bool:
+        """True as soon as it has been told, False after so long without."""
+        if not self._is_told:
+            with suppress(Empty):
+                self._news.get(timeout=timeout_s)
+                self._is_told = True
+        return self._is_told
+
+
 @contextmanager
-def stop_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; the former handlers return at the end."""
-    event = threading.Event()
+def stop_signal() -> Iterator[Stop]:
+    """What SIGTERM and SIGINT tell to stop; the former handlers return at the end."""
+    stop = Stop()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        event.set()
+        stop.tell()
 
     former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield event
+        yield stop
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
 import psutil
+import pytest
 
-from cmdiff_dicom.dispatch.children import QUICK_DEATHS, TRY_AGAIN, Supervisor, start_child, stop_child
+from cmdiff_dicom.dispatch.children import QUICK_DEATHS, TRY_AGAIN, Supervisor, start_child, stop_child, stop_signal
 from tests.support.dispatching import Clock
 from tests.support.waiting import eventually
 
@@ -71,6 +74,34 @@ def test_a_child_that_ignores_the_request_is_ended_after_the_grace():
     child.stdout.readline()
     stop_child(child, grace_s=0.1)
     assert child.returncode == -9
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("depth", range(1, 9))
+def test_a_stop_told_in_the_midst_of_a_wait_ends_it_wherever_the_signal_strikes(depth):
+    calls = 0
+
+    def strike(_frame, _event, _argument):
+        nonlocal calls
+        calls += 1
+        if calls == depth:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with stop_signal() as stop:
+        sys.setprofile(strike)
+        try:
+            while not stop.wait(0.01):
+                pass
+        finally:
+            sys.setprofile(None)
+    assert calls >= depth
+
+
+def test_a_stop_stays_told():
+    with stop_signal() as stop:
+        assert not stop.wait(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert [stop.wait(20), stop.wait(0.001)] == [True, True]
 
 
 def test_children_of_a_killed_parent_end():
