@@ -88,7 +88,7 @@ def _choice(job: Job, work: SegmentWork) -> Choice:
     from cmdiff_dicom.assemble import choice_from_plan, choose_stacks
 
     instances = work.ledger.instances(job.study_uid)
-    if job.plan.get("stacks") and not job.plan.get("refusal"):
+    if job.plan.get("reference"):
         return choice_from_plan(dict(job.plan), instances)
     return choose_stacks(instances, work.settings.dispatch.min_slices)
 

@@ -8,11 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cmdiff_dicom.assemble.choice import Choice
-from cmdiff_dicom.errors import EnhancedNotSupported, NoUsableSequence, Refused, TwoPatients
+from cmdiff_dicom.errors import NoUsableSequence
 from cmdiff_dicom.records import ReceivedInstance, Sequence, Stack
-
-_REFUSALS = {kind.__name__: kind for kind in (NoUsableSequence, EnhancedNotSupported, TwoPatients)}
-"""The errors that a choice may be refused with, by the name that a plan has for them."""
 
 
 def job_key(choice: Choice, weights_sha256: str, version: str) -> str:
@@ -34,7 +31,7 @@ def _digest(content: list[Any]) -> str:
 
 
 def plan_of(choice: Choice) -> dict[str, Any]:
-    """The choice as JSON for the ledger; instances by the digest of their bytes.
+    """The choice as JSON for the ledger; instances by the digest of their bytes. Without a reference it is refused.
 
     "images" is alike for two choices exactly where they are of the same images, whatever weights or version analyse them.
     """
@@ -50,14 +47,13 @@ def plan_of(choice: Choice) -> dict[str, Any]:
             for sequence, stack in choice.stacks.items()
         },
         "reference": choice.reference.value if choice.reference else None,
-        "refusal": choice.refusal.reason if choice.refusal else "",
         "notes": list(choice.notes),
         "pixels_decide": choice.pixels_decide,
     }
 
 
 def choice_from_plan(plan: Mapping[str, Any], instances: Iterable[ReceivedInstance]) -> Choice:
-    """The choice that `plan_of` wrote, with the ledger's instances; stacks that do not serve are not restored.
+    """The choice that `plan_of` wrote, with a reference, and the ledger's instances; what does not serve is not restored.
 
     Raises: NoUsableSequence where an instance of the plan is no longer among `instances`.
     """
@@ -71,12 +67,5 @@ def choice_from_plan(plan: Mapping[str, Any], instances: Iterable[ReceivedInstan
                 f"{name}: {len(found) - len(slices)} of {len(found)} images have been purged; send the study again"
             )
         stacks[Sequence(name)] = Stack(part["series_uid"], slices, Sequence(name), part["why"])
-    reference = Sequence(plan["reference"]) if plan["reference"] else None
-    refusal = _refusal_of(plan["refusal"])
-    return Choice(plan["study_uid"], stacks, (), reference, refusal, tuple(plan["notes"]), plan["pixels_decide"])
-
-
-def _refusal_of(reason: str) -> Refused | None:
-    """The refusal of which a plan has the `reason`."""
-    kind, _, text = reason.partition(": ")
-    return _REFUSALS[kind](text) if reason else None
+    reference = Sequence(plan["reference"])
+    return Choice(plan["study_uid"], stacks, (), reference, None, tuple(plan["notes"]), plan["pixels_decide"])
