@@ -34,7 +34,30 @@ def at_home(path: Path) -> Path:
         raise ValueError("nobody's home is known by that ~") from None
 
 
+def written_as(pattern: str, wanted: str) -> AfterValidator:
+    """A text that the pattern matches as a whole; else what is wanted is told."""
+
+    def judge(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"wanted {wanted}")
+        return text
+
+    return AfterValidator(judge)
+
+
 Place = Annotated[Path, AfterValidator(at_home)]
+LedgerUrl = Annotated[
+    str,
+    written_as(
+        r"(sqlite:///.+|postgres(ql)?(\+psycopg)?://.+)?",
+        "sqlite:///PATH or postgresql://USER@HOST/NAME, or nothing for SQLite in the state folder",
+    ),
+]
+RedisUrl = Annotated[
+    str,
+    written_as(r"(rediss?|redis\+socket|sentinel)://.+", "redis://HOST:PORT/0, rediss:// for TLS, or redis+socket:///PATH"),
+]
+Device = Annotated[str, written_as(r"auto|cpu|cuda(:[0-9]+)?", "auto, cpu, cuda or cuda:1")]
 
 
 class Slice(BaseModel):
@@ -92,27 +115,13 @@ class SpoolSettings(Slice):
 class LedgerSettings(Slice):
     """The database that knows everything: "" is SQLite in the state folder."""
 
-    url: str = ""
-
-    @field_validator("url")
-    @classmethod
-    def _names_a_database(cls, url: str) -> str:
-        if url and not re.match(r"sqlite:///.|postgres(ql)?(\+psycopg)?://.", url):
-            raise ValueError("wanted sqlite:///PATH or postgresql://USER@HOST/NAME, or nothing for SQLite in the state folder")
-        return url
+    url: LedgerUrl = ""
 
 
 class QueueSettings(Slice):
     """Redis, the doorbell."""
 
-    url: str = "redis://127.0.0.1:6379/0"
-
-    @field_validator("url")
-    @classmethod
-    def _names_a_redis(cls, url: str) -> str:
-        if not re.match(r"(rediss?|redis\+socket|sentinel)://.", url):
-            raise ValueError("wanted redis://HOST:PORT/0, rediss:// for TLS, or redis+socket:///PATH")
-        return url
+    url: RedisUrl = "redis://127.0.0.1:6379/0"
 
 
 class DispatchSettings(Slice):
@@ -132,15 +141,8 @@ class SegmentSettings(Slice):
     """Which weights on which device; "" are the weights that ship, "auto" takes a GPU where there is one."""
 
     weights: str = ""
-    device: str = "auto"
+    device: Device = "auto"
     threads: int = Field(default=0, ge=0)
-
-    @field_validator("device")
-    @classmethod
-    def _is_a_device(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
-            raise ValueError("wanted auto, cpu, cuda or cuda:1")
-        return device
 
     @property
     def weights_path(self) -> Path | None:
