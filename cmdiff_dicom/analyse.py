@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from time import monotonic
 
 from cmdiff_dicom.geometry import Volume, frozen
@@ -38,12 +39,5 @@ def restore_labels(prepared: PreparedStudy, result: SegmentationResult, recipe: 
 
 
 def rules_of(recipe: Recipe) -> LabelRules:
-    """The recipe's rules for small and doubtful parts."""
-    return LabelRules(
-        recipe.threshold,
-        recipe.min_tumour_mm3,
-        recipe.min_confidence,
-        recipe.min_enhancing_mm3,
-        recipe.min_enhancing_confidence,
-        recipe.min_enhancing_share,
-    )
+    """The recipe's rules for small and doubtful parts, under the same names."""
+    return LabelRules(**{rule.name: getattr(recipe, rule.name) for rule in fields(LabelRules)})
