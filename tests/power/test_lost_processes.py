@@ -194,7 +194,10 @@ def test_run_leaves_no_process_behind_however_it_ends_and_starts_again(tmp_path,
             parent = node.start("run")
             gone = until(partial(family_of, parent.pid, 6), what="all processes")  # Redis, two workers, their children
             parent.send_signal(how)
-            parent.wait(150)
+            try:
+                parent.wait(150)
+            except subprocess.TimeoutExpired:
+                pytest.fail(f"it goes on: {node.log()[-2000:]}")
             until(partial(are_gone, gone), limit_s=30, what=f"the end of {gone}")
             assert parent.returncode == (-how if how == signal.SIGKILL else 0)
 
