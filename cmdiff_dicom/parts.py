@@ -75,7 +75,7 @@ def build_dispatcher(settings: Settings, ledger: Ledger, spool: Spool) -> Dispat
 
 
 def build_listener(settings: Settings, ledger: Ledger, spool: Spool) -> Listener:
-    """A listener that serves already; rejects as congested while the spool is low.
+    """A listener that serves already; rejects as congested while the spool is low or the ledger is away.
 
     `check` calls it under our own AE title, which therefore may always call, and is not told as the last caller. So may
     the destinations that we ask for storage commitment: most report it on an association of their own.
@@ -90,8 +90,12 @@ def build_listener(settings: Settings, ledger: Ledger, spool: Spool) -> Listener
         if calling_ae != own:
             ledger.note_association(calling_ae, peer)
 
+    def may_accept() -> bool:
+        ledger.check()  # where it is away this raises, which rejects too: better asked again later than each image refused
+        return not spool.is_low()
+
     try:
-        return start_listener(listen, Intake(spool, ledger), lambda: not spool.is_low(), report_taker(ledger), note_association)
+        return start_listener(listen, Intake(spool, ledger), may_accept, report_taker(ledger), note_association)
     except OSError as error:
         raise SettingsFault(f"[listen] {listen.host}:{listen.port}: {error.strerror}; {_advice_on(error)}") from None
 

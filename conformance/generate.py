@@ -136,7 +136,7 @@ def _acceptance() -> str:
 
 
 def _rejections() -> str:
-    low = "the spool's disk is below its low-water mark; who proposes storage commitment alone is let in"
+    low = "the spool's disk is low, or the ledger does not answer; who proposes storage commitment alone is let in"
     rows = (
         ("1/1/3", "calling AE title not recognized", "not among the configured ones"),
         ("1/1/7", "called AE title not recognized", "not the configured one"),

@@ -60,18 +60,33 @@ class Dispatcher:
     _owed: set[Thing] = field(init=False, default_factory=set)
     _purged: float | None = field(init=False, default=None)
     _bell_works: bool = field(init=False, default=True)
+    _looked: float = field(init=False)
+    _ledger_is_away: bool = field(init=False, default=False)
 
     def __post_init__(self, recognise: Recognise) -> None:
-        self._watch = Stopwatch(self.clock)
+        self._watch, self._looked = Stopwatch(self.clock), self.clock()
         self.settling = Settling(self.ledger, recognise, self.settings.dispatch, self._watch)
 
     def tick(self) -> None:
-        """All duties once. A duty that fails is told in the log and done again at the next tick."""
+        """All duties once, none while the ledger is away. One that fails is told in the log and done again at the next tick."""
+        if not self._attempt(self.look_at_ledger):
+            return
         settle = self.settling.settle_studies
         duties = (settle, self.reclaim_leases, self.chase_commitments, self.ring_workers, self.purge_pixels)
         outcomes = [self._attempt(duty) for duty in duties]
         if all(outcomes):  # else what was not reached would be forgotten
             self._watch.forget_the_rest()
+
+    def look_at_ledger(self) -> None:
+        """The ledger answers. While it was away time stood still: nobody could be heard, so that silence proves nothing."""
+        try:
+            self.ledger.check()
+        except CmdiffError:
+            self._ledger_is_away = True
+            raise
+        if self._ledger_is_away:
+            self._watch.leave_out(self.clock() - self._looked)
+        self._ledger_is_away, self._looked = False, self.clock()
 
     def _attempt(self, duty: Callable[[], None]) -> bool:
         try:

@@ -54,7 +54,7 @@ class Settling:
     _is_first_look: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
-        self._started = self.watch.clock()
+        self._started = self.watch.now()
 
     def settle_studies(self) -> None:
         """Every study that has been quiet long enough for what it holds has its job. Every instance restarts the clock."""
@@ -63,7 +63,7 @@ class Settling:
         self._verdicts = {s.study_uid: self._verdicts[s.study_uid] for s in open_studies if s.study_uid in self._verdicts}
         for study in open_studies:
             still_s = self.watch.still_s(("study", study.study_uid), study.arrivals, self._age_at_start_s(study))
-            if still_s < limits.quiet_s or self.watch.clock() - self._started < limits.quiet_s:
+            if still_s < limits.quiet_s or self.watch.now() - self._started < limits.quiet_s:
                 continue
             try:
                 self._settle(study, still_s >= limits.give_up_s)

@@ -16,12 +16,21 @@ class Stopwatch:
     """
 
     clock: Callable[[], float] = time.monotonic
+    _left_out_s: float = field(init=False, default=0.0)
     _since: dict[Hashable, tuple[Hashable, float]] = field(init=False, default_factory=dict)
     _asked: set[Hashable] = field(init=False, default_factory=set)
 
+    def now(self) -> float:
+        """The clock's time without what was left out."""
+        return self.clock() - self._left_out_s
+
+    def leave_out(self, seconds: float) -> None:
+        """The last `seconds` count for nobody: it could not be seen whether anything moved."""
+        self._left_out_s += seconds
+
     def still_s(self, thing: Hashable, counter: Hashable, head_start_s: float = 0.0) -> float:
         """Seconds that `counter` of `thing` has stood still; a first sight begins at `head_start_s`."""
-        now = self.clock()
+        now = self.now()
         self._asked.add(thing)
         known = self._since.get(thing)
         if known is None or known[0] != counter:

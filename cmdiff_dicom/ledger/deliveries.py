@@ -63,7 +63,7 @@ class DeliveryVerbs(Verbs):
             _change(connection, delivery, "superseded", _PENDING, state=DeliveryState.FAILED, final=True, reason="superseded")
             return None
         free = and_(_PENDING, deliveries.c.owner.in_(("", owner)))
-        _change(connection, delivery, "", free, owner=owner, rings=0)
+        _change(connection, delivery, "", free, owner=owner, rings=0, renewals=deliveries.c.renewals + 1)
         mine = _delivery(connection, delivery_id)
         return mine if mine is not None and mine.owner == owner else None
 

@@ -98,7 +98,8 @@ class JobVerbs(Verbs):
 
     @writes
     def _claim(self, connection: Connection, key: str, owner: str) -> Job | None:
-        moved = _move(connection, key, JobEvent.CLAIM, detail=owner, owner=owner, rings=0, reason="")
+        anew = jobs.c.renewals + 1  # who saw the same owner's last lease shall not take this one for it
+        moved = _move(connection, key, JobEvent.CLAIM, detail=owner, owner=owner, rings=0, reason="", renewals=anew)
         job = _job(connection, key)
         mine = job is not None and job.state is JobState.SEGMENTING and job.owner == owner
         return job if moved or mine else None

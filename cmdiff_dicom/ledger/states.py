@@ -134,7 +134,7 @@ class Job:
     """How often it was put off because something outside was missing."""
     lost_leases: int
     renewals: int
-    """Counts up while a worker lives; standing still, the worker is dead."""
+    """Counts up with every claim, and while a worker lives; standing still, the worker is dead."""
     rings: int
     """How often a worker was called since the job was last claimed."""
     owner: str

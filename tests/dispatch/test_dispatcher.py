@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from cmdiff_dicom.dispatch.dispatcher import wait_before_ring_s
+from cmdiff_dicom.errors import StoreUnavailable
 from cmdiff_dicom.ledger import DeliveryState, JobState
 from cmdiff_dicom.records import CommitmentReport
 from tests.support.dispatching import STUDY
@@ -151,6 +152,21 @@ def test_a_worker_that_renews_keeps_its_job_for_as_long_as_it_takes(node):
     for _ in range(100):
         node.wait(60, tick_s=20)
         assert node.ledger.renew(job.key, "w")
+
+
+def test_a_ledger_that_is_away_costs_no_worker_its_job_and_no_sender_its_time(node):
+    job = node.settled()
+    node.ledger.claim(job.key, "w")
+    node.receive("T1", study_uid="7.7")
+    node.wait(2)
+    looks, node.ledger.check = node.ledger.check, unavailable
+    node.wait(HOUR_S, tick_s=15)
+    node.ledger.check = looks
+    node.wait(60)
+    assert node.ledger.job(job.key).state is JobState.SEGMENTING
+    assert node.ledger.jobs("7.7") == ()
+    node.wait(70)
+    assert node.ledger.job(job.key).state is JobState.SETTLED
 
 
 def test_three_lost_leases_end_a_job_as_the_worker_died_and_the_next_study_runs(node):
@@ -304,6 +320,10 @@ def test_a_duty_that_fails_keeps_no_other_from_being_done(node):
     node.dispatcher.ledger.open_studies = fail
     node.wait(126)
     assert node.ledger.job(job.key).state is JobState.SETTLED
+
+
+def unavailable():
+    raise StoreUnavailable("no ledger")
 
 
 def _worker(node, ask):

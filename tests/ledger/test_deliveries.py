@@ -60,7 +60,7 @@ def test_only_one_of_two_dispatchers_rings_and_nobody_while_it_is_being_sent(led
 def test_a_result_that_is_not_its_studys_newest_is_not_delivered(ledger):
     one = claimed(ledger)
     settled(ledger, OTHER_KEY, number=2)
-    ledger.lose_delivery(one.id, 0, max_lost=3)
+    ledger.lose_delivery(one.id, one.renewals, max_lost=3)
     assert ledger.claim_delivery(one.id, "sender") is None
     assert ledger.delivery(one.id).state is DeliveryState.FAILED
     assert ledger.delivery(one.id).reason == "superseded"
@@ -76,11 +76,13 @@ def test_what_stopped_senders_had_waits_again_to_be_rung(ledger):
 def test_a_lost_lease_lets_a_delivery_wait_again_and_the_third_ends_it(ledger):
     one = claimed(ledger)
     ledger.renew_delivery(one.id, "sender")
-    assert not ledger.lose_delivery(one.id, 0, max_lost=3)
-    assert ledger.lose_delivery(one.id, 1, max_lost=3)
+    assert not ledger.lose_delivery(one.id, one.renewals, max_lost=3)
+    seen = ledger.delivery(one.id).renewals
+    assert ledger.lose_delivery(one.id, seen, max_lost=3)
     for _ in range(2):
-        ledger.claim_delivery(one.id, "sender")
-        assert ledger.lose_delivery(one.id, 1, max_lost=3)
+        again = ledger.claim_delivery(one.id, "sender")
+        assert not ledger.lose_delivery(one.id, seen, max_lost=3)  # the same sender has it anew
+        assert ledger.lose_delivery(one.id, again.renewals, max_lost=3)
     assert (ledger.delivery(one.id).state, ledger.delivery(one.id).reason) == (DeliveryState.FAILED, "the worker died")
 
 

@@ -188,13 +188,13 @@ def test_a_lease_is_renewed_by_its_owner_only(ledger):
     ledger.claim(KEY, "worker")
     assert ledger.renew(KEY, "worker")
     assert not ledger.renew(KEY, "another")
-    assert ledger.job(KEY).renewals == 1
+    assert ledger.job(KEY).renewals == 2  # with the claim
 
 
 def test_a_lease_that_stood_still_is_lost_and_the_job_waits_again(ledger):
     settled(ledger)
     ledger.claim(KEY, "worker")
-    assert ledger.lose_lease(KEY, 0, max_lost=3)
+    assert ledger.lose_lease(KEY, ledger.job(KEY).renewals, max_lost=3)
     job = ledger.job(KEY)
     assert (job.state, job.lost_leases, job.owner) == (JobState.SETTLED, 1, "")
     assert not ledger.renew(KEY, "worker")
@@ -203,16 +203,26 @@ def test_a_lease_that_stood_still_is_lost_and_the_job_waits_again(ledger):
 def test_a_lease_that_was_renewed_meanwhile_is_not_lost(ledger):
     settled(ledger)
     ledger.claim(KEY, "worker")
+    seen = ledger.job(KEY).renewals
     ledger.renew(KEY, "worker")
-    assert not ledger.lose_lease(KEY, 0, max_lost=3)
+    assert not ledger.lose_lease(KEY, seen, max_lost=3)
     assert ledger.job(KEY).state is JobState.SEGMENTING
+
+
+def test_a_lease_that_the_same_worker_has_anew_is_not_taken_for_its_lost_one(ledger):
+    settled(ledger)
+    ledger.claim(KEY, "worker")
+    seen = ledger.job(KEY).renewals
+    assert ledger.lose_lease(KEY, seen, max_lost=3)
+    ledger.claim(KEY, "worker")
+    assert not ledger.lose_lease(KEY, seen, max_lost=3)
 
 
 def test_the_third_lost_lease_ends_the_job_as_the_worker_died(ledger):
     settled(ledger)
     for _ in range(3):
         ledger.claim(KEY, "worker")
-        assert ledger.lose_lease(KEY, 0, max_lost=3)
+        assert ledger.lose_lease(KEY, ledger.job(KEY).renewals, max_lost=3)
     job = ledger.job(KEY)
     assert (job.state, job.reason, job.lost_leases) == (JobState.FAILED, "the worker died", 3)
     assert ledger.waiting_jobs() == ()
@@ -233,7 +243,7 @@ def test_what_stopped_workers_had_waits_again_to_be_rung_and_nobody_elses_does(l
 
 def test_a_job_that_nobody_has_loses_no_lease(ledger):
     settled(ledger)
-    assert not ledger.lose_lease(KEY, 0, max_lost=3)
+    assert not ledger.lose_lease(KEY, ledger.job(KEY).renewals, max_lost=3)
     assert not ledger.lose_lease(OTHER_KEY, 0, max_lost=3)
 
 
@@ -294,7 +304,7 @@ def test_a_person_may_retry_a_failed_job_with_all_counts_at_zero(ledger):
     settled(ledger)
     for _ in range(3):
         ledger.claim(KEY, "worker")
-        ledger.lose_lease(KEY, 0, max_lost=3)
+        ledger.lose_lease(KEY, ledger.job(KEY).renewals, max_lost=3)
     assert ledger.retry(KEY)
     job = ledger.job(KEY)
     assert (job.state, job.reason, job.lost_leases, job.attempts, job.rings) == (JobState.SETTLED, "", 0, 0, 0)

@@ -6,10 +6,12 @@ import socket
 
 import pytest
 
-from cmdiff_dicom.errors import SettingsFault
+from cmdiff_dicom.errors import SettingsFault, StoreUnavailable
 from cmdiff_dicom.ledger import open_ledger
 from cmdiff_dicom.parts import build_listener, open_spool
 from cmdiff_dicom.settings import Settings
+from tests.support.node import free_port
+from tests.support.raw_peer import ASSOCIATE_AC, ASSOCIATE_RJ, RawPeer
 
 
 def refusal_to_listen(folder, host, port):
@@ -29,3 +31,25 @@ def test_a_port_that_another_program_has_is_told_so(tmp_path):
 def test_a_host_that_is_not_ours_is_not_told_as_a_port_that_is_taken(tmp_path, host):
     told = refusal_to_listen(tmp_path, host, 11112)
     assert "no address of this machine" in told and "another program" not in told
+
+
+def test_while_the_ledger_is_away_senders_are_asked_to_come_again_later(tmp_path):
+    """Each image that is refused once its association stands is lost to many a sender; a congested node is tried again."""
+    low_water = {"low_water_gb": 0, "floor_gb": 0}
+    settings = Settings.model_validate({"state": tmp_path, "listen": {"host": "127.0.0.1", "port": free_port()}, "spool": low_water})
+    ledger = open_ledger("sqlite://")
+    listener = build_listener(settings, ledger, open_spool(settings))
+    answers = []
+    try:
+        for check in (ledger.check, unavailable, ledger.check):
+            ledger.check = check
+            with RawPeer(listener.port) as peer:
+                answers.append(peer.associate(called="CMDIFF"))
+    finally:
+        listener.stop()
+    assert [kind for kind, _ in answers] == [ASSOCIATE_AC, ASSOCIATE_RJ, ASSOCIATE_AC]
+    assert answers[1][1] == b"\0\2\3\1"
+
+
+def unavailable():
+    raise StoreUnavailable("no ledger")
