@@ -209,9 +209,15 @@ def _pad_with_null(seg: Dataset) -> None:
 
 
 def _in_the_sources_zone(created_at: datetime, source: Dataset) -> datetime:
-    """`created_at` on the clock that the source's own times are told by, where it names one (Timezone Offset From UTC)."""
+    """`created_at` on the clock that the source's own times are told by, as PS3.3 C.12.1.1.8 has viewers read it.
+
+    That is the zone which the source names (Timezone Offset From UTC), else this machine's: UTC would be shown as the
+    wrong hour, and near midnight as the wrong day.
+    """
+    if created_at.tzinfo is None:
+        return created_at
     offset = re.fullmatch(r"([+-])([01]\d)([0-5]\d)", str(source.get("TimezoneOffsetFromUTC") or "").strip())
-    if offset is not None and created_at.tzinfo is not None:
-        ahead = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
-        created_at = created_at.astimezone(timezone(ahead if offset[1] == "+" else -ahead))
-    return created_at.replace(tzinfo=None)
+    if offset is None:
+        return created_at.astimezone().replace(tzinfo=None)
+    ahead = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
+    return created_at.astimezone(timezone(ahead if offset[1] == "+" else -ahead)).replace(tzinfo=None)

@@ -1,5 +1,6 @@
 """A label map becomes a SEG that says the same, on the source's own slices, and always in the same bytes."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -181,17 +182,26 @@ def test_another_job_makes_another_object():
     assert first.series_uid != second.series_uid
 
 
-def test_times_are_the_jobs_and_on_the_sources_clock_where_it_names_one():
-    geometry = grid()
-    seg = read(encode(geometry, sources=series(geometry, TimezoneOffsetFromUTC="-0330")))
-    assert (seg.ContentDate, seg.ContentTime, seg.TimezoneOffsetFromUTC) == ("20260102", "083000.123456", "-0330")
-    assert read(encode(geometry)).ContentTime == "120000.123456"
+@pytest.fixture
+def in_new_york(monkeypatch):
+    """This machine stands in New York for as long as the test lasts."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
-@pytest.mark.parametrize("offset", ["0000", "+9999", "CET"])
-def test_an_offset_that_is_none_changes_no_time(offset):
+@pytest.mark.usefixtures("in_new_york")
+@pytest.mark.parametrize(
+    ("offset", "moment"),
+    [("-0330", "20260101 233000.123456"), (None, "20260101 220000.123456"), ("", "20260101 220000.123456"), ("+9999", "20260101 220000.123456")],
+)
+def test_times_are_the_jobs_on_the_clock_that_the_source_names_or_else_on_this_machines(offset, moment):
     geometry = grid()
-    assert read(encode(geometry, sources=series(geometry, TimezoneOffsetFromUTC=offset))).ContentTime == "120000.123456"
+    sources = series(geometry, **({} if offset is None else {"TimezoneOffsetFromUTC": offset}))
+    seg = read(encode(geometry, sources=sources, created_at=NOON.replace(hour=3)))
+    assert {f"{seg.ContentDate} {seg.ContentTime}", f"{seg.SeriesDate} {seg.SeriesTime}"} == {moment}
 
 
 # --- what is not encoded -----------------------------------------------------------------------------------
