@@ -1,7 +1,7 @@
 """Instances become stacks: parallel slices of one acquisition, in slice order, with what keeps them from serving.
 
 Series are told apart by their UID alone. One holds several stacks where orientation, matrix, pixel spacing, echo time,
-Image Type, frame of reference or time point differ.
+Image Type, frame of reference or time point differ, or where slices in one place are of other protocols.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from cmdiff_dicom.assemble.slices import has_place, has_repeats, plane_of, slice_fault
-from cmdiff_dicom.records import ReceivedInstance, Stack
+from cmdiff_dicom.records import Acquisition, ReceivedInstance, Stack
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR = frozenset({"1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.3", "1.2.840.10008.5.1.4.1.1.4.4"})
@@ -92,7 +92,8 @@ def _stacks_of_series(series_uid: str, instances: list[ReceivedInstance], min_sl
     for group in _rejoined(_alike(slices), min_slices):
         points = _by_time(group)
         many = len(points) if len(points) > 2 else 0
-        stacks.extend(_ordered_stack(series_uid, point, min_slices, many) for point in points)
+        parts = points if len(points) > 1 else _by_protocol(group)
+        stacks.extend(_ordered_stack(series_uid, part, min_slices, many) for part in parts)
     return _without_relaxometry(stacks)
 
 
@@ -169,14 +170,30 @@ def _class_of(value: Value, known: list[Value], is_same: Callable[[Value, Value]
 
 def _by_time(group: list[ReceivedInstance]) -> list[list[ReceivedInstance]]:
     """The group, or its time points where positions repeat and Temporal Position or Acquisition Number tells them apart."""
-    if not has_repeats(group):
-        return [group]
     for name in ("temporal_position", "acquisition_number"):
         number_of = attrgetter(f"acquisition.{name}")
-        parts = _by(group, number_of)
-        if len(parts) > 1 and all(number_of(part[0]) is not None and not has_repeats(part) for part in parts):
+        parts = _apart(group, number_of)
+        if len(parts) > 1 and all(number_of(part[0]) is not None for part in parts):
             return parts
     return [group]
+
+
+def _by_protocol(group: list[ReceivedInstance]) -> list[list[ReceivedInstance]]:
+    """The group, or its series where positions repeat: software that rewrites UIDs may give several series one.
+
+    Agent, inversion and description tell them apart; other times and angles may vary within one series, for a map.
+    """
+    return _apart(group, lambda i: _described(i.acquisition))
+
+
+def _described(a: Acquisition) -> tuple[object, ...]:
+    return a.contrast_agent, a.inversion_time_ms is None, *sorted(a.words)
+
+
+def _apart(group: list[ReceivedInstance], key: Callable[[ReceivedInstance], object]) -> list[list[ReceivedInstance]]:
+    """The group by `key` where its positions repeat and those of no part do, else as one."""
+    parts = _by(group, key) if has_repeats(group) else [group]
+    return [group] if any(map(has_repeats, parts)) else parts
 
 
 def _without_relaxometry(stacks: list[Stack]) -> list[Stack]:

@@ -91,10 +91,24 @@ def test_acquisition_numbers_that_count_slices_split_nothing():
 
 
 def test_repeated_positions_that_nothing_tells_apart_are_refused():
-    first, second = series(SeriesInstanceUID="1.2.3"), series(SeriesInstanceUID="1.2.3", volume=noise(seed=8))
-    for n, data_set in enumerate(second):
-        data_set.SOPInstanceUID = f"1.2.4.{n}"
-    assert only(first, second).fault.startswith("repeated positions: 10")
+    assert only(*merged(series(), series(volume=noise(seed=8)))).fault.startswith("repeated positions: 10")
+
+
+def merged(*datasets):
+    """The series under one UID, as software that rewrites UIDs may leave them."""
+    for number, one in enumerate(datasets):
+        for n, data_set in enumerate(one):
+            data_set.SeriesInstanceUID, data_set.SOPInstanceUID = "1.2.3", f"1.2.4.{number}.{n}"
+    return datasets
+
+
+def test_series_that_came_under_one_uid_are_told_apart_by_agent_inversion_and_description():
+    study = merged(series(Sequence.T1N), series(Sequence.T1C), series(Sequence.T2W, EchoTime=99), series(Sequence.T2F, EchoTime=99))
+    assert set(choose_stacks(received(*study).instances).stacks) == set(Sequence)
+
+
+def test_many_inversion_times_of_one_series_never_serve():
+    assert "repeated positions" in only(*merged(*(series(Sequence.T2F, InversionTime=ti) for ti in (1500, 2000, 2500)))).fault
 
 
 def test_many_time_points_never_serve():
