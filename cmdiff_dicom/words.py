@@ -29,7 +29,7 @@ VOCABULARY = frozenset(
 _ANYWHERE = re.compile(
     "(?=(MP2RAGE|MEMPRAGE|MPRAGE|FLAIR|LOCALI[ZS]ER|SCOUT|PCASL|DIFFUSION|PERFUSION|SPINE|KNEE|SHOULDER|LIVER|PROSTATE))"
 )
-_WEIGHTING = re.compile(r"(?:(?<![A-Z0-9])|(?<=AX)|(?<=SAG)|(?<=COR)|(?<=TRA)|(?<=[23]D))T[12](?![0-9])")
+_WEIGHTING = re.compile(r"(?:(?<![A-Z0-9])|(?<=CE)|(?<=GD)|(?<=AX)|(?<=SAG)|(?<=COR)|(?<=TRA)|(?<=[23]D))T[12](?![0-9])")
 _DOUBLE_INVERSION = re.compile(r"(?<![A-Z])DIR(?![A-Z])")
 _OF_AGENT = r"(?:[ _-]*(?:CONTRASTE?|KONTRAST|GAD[A-Z]*|GD|KM|C))?"
 _NO_INJECTION_MEANT = re.compile(
@@ -42,15 +42,21 @@ _NO_INJECTION_MEANT = re.compile(
     # before and after, with and without: said of a whole study
     r"|(?:PRE[ _]?(?:[-/&+]|AND)?[ _]?POST|W(?:ITH)?[ _]?(?:[/&+]|AND)?[ _]?W(?:/?O|ITHOUT)"
     rf"|W(?:/?O|ITHOUT)[ _]?(?:[/&+]|AND)?[ _]?W(?:ITH)?){_OF_AGENT}"
+    # a hyphen, or a minus
+    r"|(?<= )-(?:C|GD|GAD|KM)"
     r")(?![A-Z])"
 )
-_WITHOUT_AGENT = re.compile(r"(?<![A-Z])NON?[ _-]?(?:C|CE|CON|CONTRAST|GAD[A-Z]*|GD|KM)(?![A-Z])")
+_WITHOUT_AGENT = re.compile(
+    r"(?<![A-Z])(?:NON?[ _-]?(?:C|CE|CON|CONTRAST|ENH(?:ANCED)?|GAD[A-Z]*|GD|KM)"
+    r"|(?:O\.? ?|S/ ?|BEFORE )(?:CONTRASTE?|GAD[A-Z]*|GD|KM|MDC)|SMDC|CONTRAST[ -]?FREE"
+    r"|(?:U[./] ?|UTEN )KONTR[A-Z]*|KONTRASTS[IU]Z)(?![A-Z])"
+)
 _AGENT = re.compile(
-    r"\+ ?(?:C|GD|GAD|KM)(?![A-Z])|(?<![A-Z])C\+"
+    r"\+ ?(?:C|GD|GAD|K|KA|KL|KM)(?![A-Z])|(?<![A-Z])C\+|(?<![A-Z])(?:CE|GD)(?=T1)"
     r"|(?<![A-Z])(?:POS|CON|COM|AVEC|MIT|NACH|MED|MET|NA|APRES|DOPO|PO|Z|EFTER|ETTER)[ _-]"
-    r"(?:CONTRASTE?|KONTRAS[TC][A-Z]*)(?![A-Z])"
-    r"|(?<![A-Z])CONTRAST[ _-]?ENH|(?<![A-Z])GADOLIN"
-    r"|(?<![A-Z])(?:GAD[AO]VIST|DOTAREM|CLARISCAN|PROHANCE|MULTIHANCE|MAGNEVIST|OMNISCAN|ELUCIREM|VUEWAY)(?![A-Z])"
+    r"(?:CONTRAST[EO]?|K\.?L\.?)(?![A-Z])"
+    r"|(?<![A-Z])(?:KONTR(?:AS[TC][A-Z]*)?|CMDC|ENHANCED)(?![A-Z])|(?<![A-Z])CONTRAST[ _-]?ENH|(?<![A-Z])GADO[A-Z]{2}"
+    r"|(?<![A-Z])(?:GADAVIST|DOTAREM|CLARISCAN|PROHANCE|MULTIHANCE|MAGNEVIST|OMNISCAN|ELUCIREM|VUEWAY)(?![A-Z])"
 )
 
 _NO_AGENT = re.compile(
@@ -60,7 +66,8 @@ _OTHER_SCRIPTS = {
     # Chinese, Japanese, Korean: before what they begin with; then Cyrillic, which also has a T of its own
     "平扫": " UNENHANCED ", "平掃": " UNENHANCED ", "单纯": " UNENHANCED ", "単純": " UNENHANCED ", "비조영": " UNENHANCED ",
     "增强前": " PRE ", "造影前": " PRE ", "조영전": " PRE ", "增强": " +C ", "增強": " +C ", "造影": " +C ", "조영": " +C ",
-    "Т1": "T1", "Т2": "T2", "БЕЗ КОНТРАСТ": " UNENHANCED ", "ДО КОНТРАСТ": " PRE ", "КОНТРАСТ": " +C ",
+    "Т1": "T1", "Т2": "T2", "БЕЗ КОНТРАСТ": " UNENHANCED ", "НЕ КОНТРАСТ": " UNENHANCED ", "ДО КОНТРАСТ": " PRE ",
+    "КОНТРАСТ": " +C ", "БЕЗ КУ": " UNENHANCED ", "ДО КУ": " PRE ", "С КУ": " +C ", "+КУ": " +C ", "ПОСЛЕ КУ": " +C ",
     "FØR": " PRE ", "PÓS": " POST ",
 }  # fmt: skip
 """Words about an agent as hospitals write them in letters beyond A to Z, and what they are in the vocabulary."""

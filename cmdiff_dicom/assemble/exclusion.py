@@ -53,6 +53,7 @@ _NEVER_WORDS = {
 _OTHER_BODY_WORDS = frozenset(
     "SPINE CERVICAL LUMBAR THORACIC KNEE LIVER PELVIS SHOULDER HIP ANKLE WRIST ELBOW ABDOMEN PROSTATE BREAST HEART".split()
 )
+_HEAD_WORDS = frozenset({"BRAIN", "HEAD"})
 _HEAD_PARTS = ("HEAD", "BRAIN", "SKULL", "CRAN", "CEREB", "ENCEPH", "KOPF", "TETE")
 _OTHER_PARTS = tuple(
     """
@@ -82,11 +83,16 @@ def never_serves(acquisition: Acquisition) -> str:
 
 
 def _elsewhere(acquisition: Acquisition) -> str:
+    """Why the image shows no head, or "". A description is of its series, Body Part Examined often of the whole study."""
+    if found := sorted(acquisition.words & _OTHER_BODY_WORDS):
+        return f"other body part: described as {found[0]}"
+    if acquisition.words & _HEAD_WORDS:
+        return ""
+    if "NECK" in acquisition.words:
+        return "other body part: described as NECK"
     part = acquisition.body_part.upper()
     if not any(name in part for name in _HEAD_PARTS) and (found := [name for name in _OTHER_PARTS if name in part]):
         return f"other body part: {found[0]}"
-    if found := sorted(acquisition.words & _OTHER_BODY_WORDS):
-        return f"other body part: described as {found[0]}"
     return ""
 
 
@@ -104,4 +110,4 @@ def _unsuitable_physics(acquisition: Acquisition) -> str:
 
 def says_head(a: Acquisition) -> bool:
     """True where body part or description say that it is a head."""
-    return any(name in a.body_part.upper() for name in _HEAD_PARTS) or bool(a.words & {"BRAIN", "HEAD"})
+    return any(name in a.body_part.upper() for name in _HEAD_PARTS) or bool(a.words & _HEAD_WORDS)

@@ -70,6 +70,8 @@ def _gradient_echo(a: Acquisition) -> tuple[str, str]:
     if tr >= 1200:
         if tr > 3500 and not {"UNI"} & ({*a.image_type} | a.words):
             return "MP2RAGE", "one inversion of an MP2RAGE"
+        if tr >= 2000 and within(ti, 300, 599):
+            return "white matter nulled", "gradient echo after too short an inversion for a T1"
         if within(ti or 900, 300, 1350) and within(flip or 9, 1, 20):
             return "T1", "magnetisation-prepared gradient echo"
         return "", "gradient echo of another kind"

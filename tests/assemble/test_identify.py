@@ -60,6 +60,7 @@ def test_physics_alone_is_enough(acquisition, sequence):
         (replace(T2, repetition_time_ms=2500, echo_time_ms=20), "PD"),
         (replace(BRAVO, acquisition_type="2D", repetition_time_ms=700, echo_time_ms=20, inversion_time_ms=None), "T2*"),
         (replace(MPRAGE, repetition_time_ms=5000, inversion_time_ms=700), "MP2RAGE"),
+        (replace(MPRAGE, repetition_time_ms=3000, inversion_time_ms=409), "white matter nulled"),
         (replace(BRAVO, sequence_variant=("SS",), repetition_time_ms=6, flip_angle_deg=50, inversion_time_ms=None), "bSSFP"),
     ],
 )
@@ -106,6 +107,12 @@ def test_heads_and_unknown_body_parts_serve(part):
     assert seen(T2, body_part=part) is Sequence.T2W
 
 
+def test_a_description_of_the_series_outweighs_the_body_part_which_is_often_that_of_the_whole_study():
+    assert seen(T2, "AX T2 BRAIN", body_part="CSPINE") is Sequence.T2W
+    assert seen(T2, "AX T2 NECK", body_part="HEAD") is None
+    assert seen(T2, "AX T2 HEAD/NECK") is Sequence.T2W
+
+
 def test_a_b_value_of_zero_is_no_diffusion():
     assert seen(T2, diffusion_b_value=0.0) is Sequence.T2W
 
@@ -147,12 +154,12 @@ def test_dark_fluid_with_a_short_echo_is_a_t1():
     assert seen(tirm, "t1_tirm_tra_dark-fluid") is Sequence.T1N
 
 
-@pytest.mark.parametrize("description", ["T1 GD", "t1_mprage +C", "T1 C+", "AX T1 POST", "T1 CE", "t1 tra KM", "T1c", "T1 GAD", "AX T1 W CONTRAST", "T1 Dotarem", "T1 con contraste", "T1 POSTCON", "T1 GADOLINIUM", "T1 contrast-enhanced", "t1 pós contraste", "T1 após injeção +C", "T1 après injection", "T1 na contrast", "T1 po kontraście", "T1WI增强", "T1 造影後", "Ｔ１＋Ｃ", "Т1 с контрастом"])
+@pytest.mark.parametrize("description", ["T1 GD", "t1_mprage +C", "T1 C+", "AX T1 POST", "T1 CE", "t1 tra KM", "T1c", "T1 GAD", "AX T1 W CONTRAST", "T1 Dotarem", "T1 con contraste", "T1 POSTCON", "T1 GADOLINIUM", "T1 contrast-enhanced", "t1 pós contraste", "T1 após injeção +C", "T1 après injection", "T1 na contrast", "T1 po kontraście", "T1WI增强", "T1 造影後", "Ｔ１＋Ｃ", "Т1 с контрастом", "Т1 +КУ", "ceT1w", "GdT1", "t1 med kontr", "T1 po KL", "T1 +K", "T1 kontrastlı", "T1 gadobutrol", "T1 con contrasto", "T1 enhanced"])
 def test_a_description_after_contrast_makes_a_t1c(description):
     assert seen(T1_SE, description) is Sequence.T1C
 
 
-@pytest.mark.parametrize("description", ["T1 PRE GAD", "T1 W/O GAD", "T1 without contrast", "T1 nativ", "T1 vor KM", "T1 sans gado", "T1 NO GAD", "T1 NON-CONTRAST", "T1 PRECON", "T1W WO CONTRAST", "T1 sem contraste", "T1 bez kontrastu", "T1 före kontrast", "T1 voor contrast", "T1平扫", "T1 造影前", "Т1 без контраста"])
+@pytest.mark.parametrize("description", ["T1 PRE GAD", "T1 W/O GAD", "T1 without contrast", "T1 nativ", "T1 vor KM", "T1 sans gado", "T1 NO GAD", "T1 NON-CONTRAST", "T1 PRECON", "T1W WO CONTRAST", "T1 sem contraste", "T1 bez kontrastu", "T1 före kontrast", "T1 voor contrast", "T1平扫", "T1 造影前", "Т1 без контраста", "Т1 до КУ", "T1 o. KM", "T1 s/ contraste", "T1 s/mdc", "T1 u/ kontrast", "T1 kontrastsız", "T1 non-enhanced", "T1 before contrast", "T1 contrast-free"])
 def test_a_description_before_contrast_makes_none(description):
     assert seen(T1_SE, description) is Sequence.T1N
     assert seen(T1_SE, description, contrast_agent=True) is Sequence.T1N
@@ -180,8 +187,8 @@ def test_a_sagittal_2d_t2_may_be_a_spine_unless_it_says_head():
     assert seen(T2, "Ax T2") is Sequence.T2W
 
 
-@pytest.mark.parametrize("what", ["post-op", "POST OPERATIVE", "POST FOSSA", "post radiation", "POST TREATMENT", "W/WO", "PRE & POST", "with and without contrast", "PRE/POST GAD", "post RT", "nach OP", "après chirurgie"])
-def test_an_operation_a_place_and_both_at_once_say_nothing_about_an_agent(what):
+@pytest.mark.parametrize("what", ["post-op", "POST OPERATIVE", "POST FOSSA", "post radiation", "POST TREATMENT", "W/WO", "PRE & POST", "with and without contrast", "PRE/POST GAD", "post RT", "nach OP", "après chirurgie", "-KM", "-GD"])
+def test_an_operation_a_place_a_hyphen_and_both_at_once_say_nothing_about_an_agent(what):
     assert seen(T1_SE, f"AX T1 {what}") is Sequence.T1N
     assert seen(T1_SE, f"AX T1 {what}", contrast_agent=True) is Sequence.T1C
 
