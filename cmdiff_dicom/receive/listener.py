@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, _config, evt, timer
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from cmdiff_dicom import __version__
@@ -80,6 +81,7 @@ def start_listener(
     """
     _config.LOG_HANDLER_LEVEL = "none"  # its log lines quote data sets
     _config.VALIDATORS["UI"] = lambda _uid: (True, "")  # it would abort over 65 characters; the intake judges what counts
+    timer.time = SimpleNamespace(time=time.monotonic)  # a clock that is set by an hour would end every association
     ae = _application_entity(settings)
     limits = Limits(settings.idle_timeout_s, settings.max_object_mb * 1_000_000, settings.max_associations)
     door = _Door(settings, may_accept, note_association)

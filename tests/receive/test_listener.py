@@ -2,11 +2,13 @@
 
 import socket
 import threading
+import time
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
+from cmdiff_dicom.receive.connection import IDLE_S
 from tests.support.instances import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, encoded, mr_data_set
 from tests.support.raw_peer import (
     ASSOCIATE_AC,
@@ -193,6 +195,15 @@ def test_while_the_disk_is_low_new_associations_are_congested_and_running_ones_s
         node.may_accept.set()
         with RawPeer(node.port) as again:
             assert again.associate()[0] == ASSOCIATE_AC
+
+
+def test_a_clock_that_is_set_by_an_hour_ends_no_association(node, monkeypatch):
+    with RawPeer(node.port) as peer:
+        peer.associate()
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 3600)
+        time.sleep(5 * IDLE_S)  # in which the association looks at its time limit
+        assert peer.store(mr_data_set()) == 0x0000
 
 
 def test_beyond_the_limit_associations_are_rejected_until_one_ends(start_node):
