@@ -29,7 +29,8 @@ WAIT_FOR_REDIS_S = 2.0
 
 def serve_queue(app: Any, queue: str, processes: int, at_start: Callable[[], None]) -> int:
     """Works on `queue` until SIGTERM or SIGINT; `at_start` runs once in each of the `processes` children. The exit status."""
-    from celery.signals import worker_process_init, worker_ready
+    from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+    from celery.worker import state
 
     silence_libraries()
     warnings.filterwarnings("ignore", message="You're running the worker with superuser")  # no pickle, so root is no danger
@@ -46,6 +47,10 @@ def serve_queue(app: Any, queue: str, processes: int, at_start: Callable[[], Non
         log("worker.ready", queue=queue, count=processes)
         threading.Thread(target=_watch, args=(bell, queue, processes), name="mute-watch", daemon=True).start()
 
+    def stopping(**_: Any) -> None:
+        if not state.reserved_requests:  # nothing in hand: children that still load their model are not waited for
+            state.should_terminate = 0
+
     bell = Doorbell(app)
     if not bell.takes_messages():
         log("worker.waits", queue=queue, state="Redis takes no messages")
@@ -53,6 +58,7 @@ def serve_queue(app: Any, queue: str, processes: int, at_start: Callable[[], Non
             time.sleep(WAIT_FOR_REDIS_S)
     worker_process_init.connect(start, weak=False)
     worker_ready.connect(ready, weak=False)
+    worker_shutting_down.connect(stopping, weak=False)
     worker = app.Worker(
         pool_cls="prefork", concurrency=processes, queues=[queue], quiet=True, hostname=f"{queue}@%h",
         without_gossip=True, without_mingle=True, without_heartbeat=True,

@@ -38,9 +38,10 @@ def client_of(server):
 
 
 @contextmanager
-def working(url, queue, log, seconds=0.0):
+def working(url, queue, log, seconds=0.0, loading=0.0):
     log.touch()
-    worker = subprocess.Popen([sys.executable, str(WORKER), url, queue, str(log), str(seconds)], cwd=WORKER.parents[2])
+    arguments = [url, queue, str(log), str(seconds), str(loading)]
+    worker = subprocess.Popen([sys.executable, str(WORKER), *arguments], cwd=WORKER.parents[2])
     try:
         yield worker
     finally:
@@ -179,7 +180,8 @@ def test_jobs_run_when_a_redis_that_refused_writes_takes_them_again(server, tmp_
     """As where it cannot save its snapshot, or is full. The worker may end of it; its parent starts another, which waits."""
     client, bell, log = client_of(server), bell_at(server.url), tmp_path / "log"
     log.touch()
-    worker = Supervisor({"worker": [sys.executable, str(WORKER), server.url, "deliver", str(log), "0"]}, options={"cwd": WORKER.parents[2]})
+    command = [sys.executable, str(WORKER), server.url, "deliver", str(log), "0", "0"]
+    worker = Supervisor({"worker": command}, options={"cwd": WORKER.parents[2]})
     try:
         worker.tick()
         bell.ring_delivery(1)
@@ -198,6 +200,15 @@ def test_jobs_run_when_a_redis_that_refused_writes_takes_them_again(server, tmp_
         assert log.read_text().splitlines() == ["deliver 1", "deliver 2"]
     finally:
         worker.stop(15)
+
+
+@pytest.mark.slow
+def test_a_worker_with_nothing_in_hand_ends_at_once_though_its_model_is_still_loading(server, tmp_path):
+    log = tmp_path / "log"
+    with working(server.url, "segment", log, loading=60) as worker:
+        until_logged(log, 1)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
 
 
 @pytest.mark.slow
