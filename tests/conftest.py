@@ -39,6 +39,6 @@ def seg() -> SegObject:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and os.environ.get("CMDIFF_TEST_NO_SKIPS") and not item.get_closest_marker("gpu") and not hasattr(report, "wasxfail"):
+    if report.skipped and os.environ.get("CMDIFF_TEST_NO_SKIPS") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped where no skip is allowed: {report.longrepr}"
