@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from cmdiff_dicom.assemble.choice import Choice, are_alike, reference_of
 from cmdiff_dicom.assemble.evidence import enhancement, fluid
 from cmdiff_dicom.assemble.volume import ReadBytes, read_volume
@@ -16,7 +18,7 @@ Stacks = dict[Sequence, Stack]
 
 
 def assemble_study(choice: Choice, read: ReadBytes) -> AssembledStudy:
-    """The study's volumes and the sequence that carries the result.
+    """The study's volumes, backgrounds no less than 0, and the sequence that carries the result.
 
     A stack with unreadable pixels counts as missing. Where pixels show that T2 and FLAIR, or T1 and a T1c of like
     technique, are the wrong way round, they are exchanged; where only pixels could tell T1c and do not, it is missing.
@@ -29,7 +31,8 @@ def assemble_study(choice: Choice, read: ReadBytes) -> AssembledStudy:
     notes, unreadable = list(choice.notes), []
     for sequence, stack in choice.stacks.items():
         try:
-            volumes[sequence], odd = read_volume(stack, read)
+            volume, odd = read_volume(stack, read)
+            volumes[sequence] = _on_zero(volume)
             notes += odd
         except UnreadablePixels as fault:
             unreadable.append(str(fault))
@@ -41,6 +44,12 @@ def assemble_study(choice: Choice, read: ReadBytes) -> AssembledStudy:
     if reference is None:
         raise UnreadablePixels("; ".join(unreadable)) if unreadable else NoUsableSequence("neither FLAIR nor T2 serves")
     return AssembledStudy(choice.study_uid, volumes, stacks, reference, tuple(notes))
+
+
+def _on_zero(volume: Volume) -> Volume:
+    """The volume on a background of 0, as scanners have it, where exporters have subtracted an offset."""
+    background = float(np.median(volume.array[np.ix_((0, -1), (0, -1), (0, -1))]))
+    return replace(volume, array=volume.array - np.float32(background)) if background < 0 else volume
 
 
 def _ask_about_contrast_agent(volumes: Volumes, stacks: Stacks, pixels_decide: bool) -> list[str]:

@@ -43,6 +43,14 @@ def test_a_study_becomes_four_volumes_on_their_own_grids(head):
     assert not study.notes
 
 
+def test_an_offset_that_an_exporter_subtracted_is_taken_back(head):
+    fluid_bright, fluid_dark = (scanned(head[s]) for s in (Sequence.T2W, Sequence.T2F))
+    below = [Volume(volume.array - 1000, volume.geometry) for volume in (fluid_dark, fluid_bright)]
+    study = assembled(series(Sequence.T2W, volume=below[0]), series(Sequence.T2F, volume=below[1]))
+    assert "exchanged" in study.notes[0]
+    np.testing.assert_allclose(study.volumes[Sequence.T2W].array, fluid_bright.array, atol=5)
+
+
 def test_a_stack_with_unreadable_pixels_counts_as_missing_and_is_noted(head):
     datasets = four(head)
     datasets[1][3].PixelData = datasets[1][3].PixelData[:-100]
