@@ -40,6 +40,8 @@ least: .25 to 1.0 in real brains of all four contrasts, .02 to .10 in bottles of
 DEEP_MM = 8.0
 FINE_MM, SHADED_MM = 2.0, 15.0
 """Noise is averaged over the first, a coil's shading taken for the mean over the second."""
+NECK_MM = 8
+"""What hangs on a brain mask by less than this is an eye, a muscle or dura; every part of a brain hangs on by more."""
 SURFACE_REACH_MM = 6
 """How far outside the mask a bright tumour at the surface is followed."""
 
@@ -178,11 +180,29 @@ def finish_mask(mask: Mask, bright_sequences: list[NDArray[np.float32]]) -> Mask
     from scipy import ndimage
 
     largest, _ = _largest_piece(mask)
-    brain = ndimage.binary_fill_holes(largest)
+    brain = ndimage.binary_fill_holes(_without_appendages(largest))
     added = np.zeros_like(brain)
     for image in bright_sequences:
         added |= _bright_at_surface(brain, image)
     return np.asarray(ndimage.binary_dilation(ndimage.binary_fill_holes(brain | added) if added.any() else brain), dtype=bool)
+
+
+def _without_appendages(mask: Mask) -> Mask:
+    """The mask without what only a neck joins to its main part. Looked for on every second voxel of the 1 mm grid."""
+    from scipy import ndimage
+
+    coarse = mask[::2, ::2, ::2]
+    main, total = _largest_piece(ndimage.binary_erosion(coarse, iterations=NECK_MM // 4))
+    if not total:
+        return mask
+    kept = ndimage.binary_dilation(main, ndimage.generate_binary_structure(3, 2), iterations=NECK_MM // 4 + 1)
+    return np.asarray(mask & _on_every_voxel(kept, mask.shape))
+
+
+def _on_every_voxel(coarse: Mask, shape: tuple[int, ...]) -> Mask:
+    """A mask of every second voxel, on the grid of `shape` that it was taken from."""
+    fine = np.repeat(np.repeat(np.repeat(coarse, 2, 0), 2, 1), 2, 2)
+    return np.asarray(fine[tuple(slice(0, n) for n in shape)])
 
 
 def _bright_at_surface(brain: Mask, image: NDArray[np.float32]) -> Mask:
@@ -204,5 +224,4 @@ def _bright_at_surface(brain: Mask, image: NDArray[np.float32]) -> Mask:
     within = np.bincount(labels[coarse], minlength=count + 1)
     keep = within > 0.5 * whole  # mostly in the brain: tumour; mostly outside: scalp or marrow that touches the mask
     keep[0] = False
-    fine = np.repeat(np.repeat(np.repeat(keep[labels], 2, 0), 2, 1), 2, 2)
-    return np.asarray(fine[tuple(slice(0, n) for n in brain.shape)] & ~brain)
+    return np.asarray(_on_every_voxel(keep[labels], brain.shape) & ~brain)

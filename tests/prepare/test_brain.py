@@ -161,6 +161,15 @@ def test_the_finished_mask_is_whole_without_holes_and_one_voxel_wider():
     assert not finished[30, 30, 52]
 
 
+def test_what_hangs_on_the_mask_by_a_neck_is_cut_off_and_a_broad_lobe_is_not():
+    brain_itself, eye = ball((80, 80, 100), (40, 40, 40), 28), ball((80, 80, 100), (40, 40, 85), 9)
+    neck, lobe = np.zeros_like(eye), ball(eye.shape, (40, 10, 40), 12)
+    neck[38:42, 38:42, 60:80] = True
+    finished = finish_mask(brain_itself | eye | neck | lobe, [])
+    assert not finished[eye].any()
+    assert finished[brain_itself | lobe].all()
+
+
 def test_a_bright_tumour_cut_off_at_the_surface_is_kept_and_a_bright_sheet_is_not():
     raw = ball((80, 80, 80), (40, 40, 40), 28)
     image = np.random.default_rng(0).normal(100, 5, raw.shape).astype(np.float32)
