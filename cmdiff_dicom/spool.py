@@ -14,6 +14,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from cmdiff_dicom.errors import SpoolFull, StoreUnavailable
@@ -22,6 +23,8 @@ from cmdiff_dicom.records import Blob
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 FREE_BYTES_AGE_S = 1.0
 """How old the known amount of free space may be; asking the disk for every instance would cost as much as a write."""
+LOCKED_WITHIN_S = 0.5
+"""A file is locked by its writer so soon after it was made, also on a busy machine."""
 
 
 class Spool:
@@ -39,7 +42,7 @@ class Spool:
                 home.mkdir(parents=True, exist_ok=True)
             sync_folder(folder)
         except OSError as error:
-            raise _unavailable(error) from None
+            raise _unavailable(error, f"{folder}: ") from None
 
     def put(self, content: bytes | bytearray | memoryview) -> Blob:
         """The bytes are in the spool for good. What is there already whole is left untouched.
@@ -115,11 +118,15 @@ class Spool:
         acknowledged is only among these where the disk itself lost bytes, and a resend puts it back.
         """
         suspects = [file for file in self._aside.iterdir() if _is_abandoned(file)]
-        suspects += [file for file in self._folder.glob("[0-9a-f][0-9a-f]/*") if file.stat().st_size == 0]
+        if suspects:
+            time.sleep(LOCKED_WITHIN_S)
+            suspects = [file for file in suspects if _is_abandoned(file)]
+        suspects += [file for file in self._folder.glob("[0-9a-f][0-9a-f]/*") if _size_bytes(file) == 0]
         known_sizes = ((self.path(blob.sha256), blob.size_bytes) for blob in expected)
-        suspects += [file for file, size_bytes in known_sizes if file.is_file() and file.stat().st_size not in (0, size_bytes)]
+        suspects += [file for file, size_bytes in known_sizes if _size_bytes(file) not in (None, 0, size_bytes)]
         for file in suspects:
-            file.replace(self._damaged / f"{file.name}.{uuid.uuid4().hex}")
+            with suppress(FileNotFoundError):  # purged meanwhile
+                file.replace(self._damaged / f"{file.name}.{uuid.uuid4().hex}")
         return len(suspects)
 
     def _write(self, content: bytes | bytearray | memoryview, home: Path) -> None:
@@ -155,9 +162,20 @@ def _write_all(descriptor: int, content: bytes | bytearray | memoryview) -> None
         rest = rest[os.write(descriptor, rest) :]
 
 
+def _size_bytes(file: Path) -> int | None:
+    """None where there is no such file, or no more."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def _is_abandoned(file: Path) -> bool:
-    """True where the process that wrote the file is gone, which gave its lock back."""
-    descriptor = os.open(file, os.O_RDONLY)
+    """True where the process that wrote the file is gone, which gave its lock back; or has not taken it yet."""
+    try:
+        descriptor = os.open(file, os.O_RDWR)  # network file systems lock no other for one alone
+    except FileNotFoundError:  # it has its own name by now
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -167,9 +185,9 @@ def _is_abandoned(file: Path) -> bool:
     return True
 
 
-def _unavailable(error: OSError) -> SpoolFull | StoreUnavailable:
+def _unavailable(error: OSError, where: str = "") -> SpoolFull | StoreUnavailable:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SpoolFull("spool: the disk is full; make room or add a disk")
     return StoreUnavailable(
-        f"spool: {error.strerror or type(error).__name__}; see that the spool's disk is mounted, writable and sound"
+        f"spool: {where}{error.strerror or type(error).__name__}; see that the spool's disk is mounted, writable and sound"
     )

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -277,6 +278,20 @@ def test_a_file_that_another_process_is_writing_is_left_to_it(spool, tmp_path):
         fcntl.flock(theirs, fcntl.LOCK_EX)
         assert spool.set_aside_damaged() == 0
     assert spool.set_aside_damaged() == 1
+
+
+@pytest.mark.parametrize("becomes", ["locked", "stored"])
+def test_a_file_that_another_process_has_just_made_is_left_to_it(spool, tmp_path, monkeypatch, becomes):
+    with (tmp_path / "spool" / "aside" / "theirs").open("wb") as theirs:
+
+        def a_moment_later(_seconds):
+            if becomes == "locked":
+                fcntl.flock(theirs, fcntl.LOCK_EX)
+            else:
+                Path(theirs.name).rename(tmp_path / "theirs")
+
+        monkeypatch.setattr(time, "sleep", a_moment_later)
+        assert spool.set_aside_damaged() == 0
 
 
 def test_a_damaged_file_does_not_push_out_another_of_its_name(spool, tmp_path):
