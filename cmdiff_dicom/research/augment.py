@@ -102,7 +102,7 @@ class Augmenter:
             volume = self._recolour(volume, rng)
             available = _missing(rng)
         volume = volume * available[:, None, None, None]
-        regions = torch.stack((truth > 0, (truth == 1) | (truth == 3), truth == 3)).float()
+        regions = torch.stack((truth > 0, (truth == Label.NCR) | (truth == Label.ET), truth == Label.ET)).float()
         return Sample(volume.contiguous(), regions, available)
 
     def _misplace(self, volume: Tensor, rng: np.random.Generator) -> Tensor:
@@ -173,7 +173,7 @@ class Augmenter:
 def _centre(study: TrainingStudy, rng: np.random.Generator) -> NDArray[np.int64]:
     """A voxel of the frame to put in the middle: half the time in the core, a quarter in the tumour, else in the brain."""
     chance = rng.random()
-    core = (study.labels == 1) | (study.labels == 3)
+    core = (study.labels == Label.NCR) | (study.labels == Label.ET)
     for wanted, share in ((core, 0.5), (study.labels > 0, 0.75), (study.brain, 1.01)):
         if chance < share and wanted.any():
             places = np.flatnonzero(wanted)

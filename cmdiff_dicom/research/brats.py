@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,8 @@ def find_studies(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def read_study(name: str, folder: Path, need_all: bool = True) -> LabelledStudy:
-    """The study as volumes and truth. Raises: UnusableStudy, naming the file and what is wrong with it."""
+def read_study(name: str, folder: Path) -> LabelledStudy:
+    """The study as volumes of all four sequences and truth. Raises: UnusableStudy, naming the file and what is wrong with it."""
     files: dict[Sequence, Path] = {}
     truth_file = None
     for file in sorted(folder.glob("*.nii*")):
@@ -72,9 +73,9 @@ def read_study(name: str, folder: Path, need_all: bool = True) -> LabelledStudy:
         elif ending in ENDINGS:
             files[ENDINGS[ending]] = file
     missing = [sequence.value for sequence in Sequence if sequence not in files]
-    if truth_file is None or not files or (need_all and missing):
+    if truth_file is None or missing:
         raise UnusableStudy(f"{name}: missing {', '.join(missing + ([] if truth_file else ['segmentation']))}")
-    volumes = {sequence: Volume(*_read(files[sequence]), name=sequence.value) for sequence in Sequence if sequence in files}
+    volumes = {sequence: Volume(*_read(files[sequence]), name=sequence.value) for sequence in Sequence}
     geometry = next(iter(volumes.values())).geometry
     raw, place = _read(truth_file)
     for sequence, volume in volumes.items():
@@ -129,11 +130,9 @@ def _says_nothing(array: NDArray[np.float32]) -> bool:
 
 def _twins(volumes: Mapping[Sequence, Volume]) -> Iterator[str]:
     """A warning for each pair of sequences with the same voxels: one series never serves as two."""
-    listed = list(volumes.items())
-    for n, (first, a) in enumerate(listed):
-        for second, b in listed[n + 1 :]:
-            if a.array.shape == b.array.shape and np.array_equal(a.array, b.array):
-                yield f"{first.value} and {second.value} are identical"
+    for (first, a), (second, b) in combinations(volumes.items(), 2):
+        if np.array_equal(a.array, b.array):
+            yield f"{first.value} and {second.value} are identical"
 
 
 def _elsewhere(volumes: Mapping[Sequence, Volume], truth: Geometry) -> Iterator[str]:
@@ -145,8 +144,6 @@ def _elsewhere(volumes: Mapping[Sequence, Volume], truth: Geometry) -> Iterator[
 
 def _exchanged(volumes: Mapping[Sequence, Volume], labels: NDArray[np.uint8]) -> Iterator[str]:
     """A warning where sequences do not look like what they are called."""
-    if len(volumes) < len(Sequence):
-        return
     brain = np.any([volume.array != 0 for volume in volumes.values()], axis=0)
     found = list(suspicions(np.stack([volumes[sequence].array[brain] for sequence in Sequence]), labels[brain]))
     if found:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cmdiff_dicom.records import Region
 from cmdiff_dicom.research import metrics
 
 LEVEL = 0.9
@@ -32,7 +33,7 @@ def compare(rows: Mapping[str, Row]) -> dict[str, Any]:
     for name, values in listed.items():
         difference = listed[DEFAULT].mean(axis=1) - values.mean(axis=1)
         table[name] = {
-            "dice": dict(zip(("WT", "TC", "ET"), values.mean(axis=0).tolist(), strict=True)),
+            "dice": {region.name: float(dice) for region, dice in zip(Region, values.mean(axis=0), strict=True)},
             "mean": float(values.mean()),
             "default_minus_this": {
                 "mean": float(difference.mean()),

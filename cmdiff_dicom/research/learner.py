@@ -31,13 +31,13 @@ class Learner:
         generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + step)
         image, regions, available = (part[None].to(self.device) for part in (sample.image, sample.regions, sample.available))
         with torch.autocast(self.device.split(":", maxsplit=1)[0], torch.bfloat16, enabled=self.plan.half):
-            parts = training_loss(self.network, image, available, regions, self.recipe, self.objective, generator)
+            loss = training_loss(self.network, image, available, regions, self.recipe, self.objective, generator)
         self.optimizer.zero_grad(set_to_none=True)
-        parts["loss"].backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self._follow(step)
-        return float(parts["loss"].detach())
+        return float(loss.detach())
 
     def _follow(self, step: int) -> None:
         """The averaged weights follow the trained ones, faster at the start."""

@@ -122,9 +122,8 @@ def auroc(score: NDArray[np.floating], positive: Mask) -> float:
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         return float("nan")
-    values, place, counts = np.unique(score, return_inverse=True, return_counts=True)
+    _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2
-    del values
     return float((ranks[place[positive]].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 

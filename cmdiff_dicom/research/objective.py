@@ -49,21 +49,16 @@ def training_loss(
     recipe: Recipe,
     objective: Objective,
     generator: torch.Generator,
-) -> dict[str, Tensor]:
-    """Losses by name; "loss" is their weighted sum. Shapes: `image` (n, 4, k, j, i), `regions` (n, 3, k, j, i)."""
+) -> Tensor:
+    """The weighted sum of the losses of every head. Shapes: `image` (n, 4, k, j, i), `regions` (n, 3, k, j, i)."""
     guidance = network.encoder(image, available)
-    parts = {
-        "direct": region_loss(depth_to_space(guidance.direct), regions, objective.likelihood),
-        "deep": region_loss(guidance.deep, functional.avg_pool3d(regions, 4), objective.likelihood),
-    }
+    direct = region_loss(depth_to_space(guidance.direct), regions, objective.likelihood)
+    deep = region_loss(guidance.deep, functional.avg_pool3d(regions, 4), objective.likelihood)
     if network.denoiser is None:
-        parts["loss"] = parts["direct"] + objective.deep * parts["deep"]
-        return parts
+        return direct + objective.deep * deep
     shown, t = noisy_state(network.denoiser, guidance, regions, recipe, objective, generator)
-    logits = network.denoiser(shown, guidance, t)
-    parts["denoised"] = region_loss(depth_to_space(logits), regions, objective.likelihood)
-    parts["loss"] = parts["denoised"] + objective.direct * parts["direct"] + objective.deep * parts["deep"]
-    return parts
+    denoised = region_loss(depth_to_space(network.denoiser(shown, guidance, t)), regions, objective.likelihood)
+    return denoised + objective.direct * direct + objective.deep * deep
 
 
 def noisy_state(

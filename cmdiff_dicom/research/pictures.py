@@ -13,7 +13,6 @@ from cmdiff_dicom.research.metrics import Reliability
 
 COLOURS = ("#ffcf33", "#ff5e5e", "#4fc3f7")
 """Of WT, TC, ET."""
-REGIONS = ("WT", "TC", "ET")
 
 
 def pyplot_without_display() -> Any:

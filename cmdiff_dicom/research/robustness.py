@@ -69,9 +69,9 @@ def summarise_robustness(studies: list[dict[str, dict[str, float | None]]]) -> d
     means: dict[str, dict[str, float | None]] = {}
     for condition in studies[0]:
         means[condition] = {}
-        for region in ("WT", "TC", "ET"):
-            known = [value for study in studies if (value := study[condition][region]) is not None]
-            means[condition][region] = float(np.mean(known)) if known else None
+        for region in Region:
+            known = [value for study in studies if (value := study[condition][region.name]) is not None]
+            means[condition][region.name] = float(np.mean(known)) if known else None
     table = [
         f"{condition:32s} " + "  ".join(f"{name} {'n/a' if value is None else f'{value:.3f}'}" for name, value in row.items())
         for condition, row in means.items()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from cmdiff_dicom.errors import SettingsFault
+from cmdiff_dicom.records import Region
 from cmdiff_dicom.research.augment import Augmenter, Sample
 from cmdiff_dicom.research.calibrate import calibrated
 from cmdiff_dicom.research.checkpoint import Checkpoint
@@ -26,8 +27,6 @@ from cmdiff_dicom.research.tuning import tuning_dice
 from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.weights import build_network, load_weights, save_weights
-
-REGIONS = ("WT", "TC", "ET")
 
 
 class Training:
@@ -113,7 +112,7 @@ class Training:
         row = {"step": self.step, "seconds": round(self.seconds), "rate": self.plan.rate_at(self.step, self.seconds)}
         row["loss"] = sum(losses) / max(1, len(losses))
         for kind, values in dice.items():
-            row |= {f"{kind}_{region}": value for region, value in zip(REGIONS, values, strict=True)}
+            row |= {f"{kind}_{region.name}": value for region, value in zip(Region, values, strict=True)}
         self.rows.append(row)
         write_curves(self.out, self.rows)
         tell(

@@ -12,7 +12,7 @@ from cmdiff_dicom.research.studies import load_studies
 @pytest.mark.parametrize(("new", "et"), ((False, 4), (True, 3)))
 def test_both_styles_of_names_and_of_the_enhancing_label_are_read_alike(write, tmp_path, new, et):
     name = "BraTS-GLI-00001-000" if new else "Brats18_X_1"
-    study = read_study(name, write(tmp_path, name, new))
+    study = read_study(name, write(tmp_path, name, new, et))
     assert list(study.volumes) == list(Sequence)
     assert [int(study.volumes[s].array.max()) // 100 for s in Sequence] == [1, 2, 3, 4]
     assert (study.truth == 3).sum() == 8 and study.truth.shape == (20, 18, 16)
