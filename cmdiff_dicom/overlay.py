@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,9 @@ def draw_overlay(
 
     Shapes: `labels` and `truth` (k, j, i) on the image's own grid; slices are shown in their own rows and columns.
     """
-    from matplotlib import use
-
-    use("Agg")
-    from matplotlib import pyplot
     from matplotlib.patches import Patch
 
+    pyplot = pyplot_without_display()
     chosen = _slices(labels if labels.any() or truth is None else truth)
     inside = image.array[image.array > 0]
     low, high = np.percentile(inside, (1, 99.5)) if inside.size else (0.0, 1.0)
@@ -56,6 +54,16 @@ def draw_overlay(
     figure.subplots_adjust(left=0.01, right=0.99, top=0.89, bottom=0.06, wspace=0.02, hspace=0.02)
     figure.savefig(path, dpi=110, facecolor="black")
     pyplot.close(figure)
+
+
+def pyplot_without_display() -> Any:
+    """Matplotlib's pyplot, drawing into files."""
+    from matplotlib import use
+
+    use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
 
 
 def _slices(labels: NDArray[np.uint8]) -> list[int]:

@@ -60,7 +60,7 @@ def find_studies(folder: Path) -> dict[str, Path]:
 
 
 def read_study(name: str, folder: Path) -> LabelledStudy:
-    """The study as volumes of all four sequences and truth. Raises: UnusableStudy, naming the file and what is wrong with it."""
+    """The study with all four sequences, and its truth. Raises: UnusableStudy, naming the file and what is wrong with it."""
     files: dict[Sequence, Path] = {}
     truth_file = None
     for file in sorted(folder.glob("*.nii*")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from cmdiff_dicom.research.pictures import pyplot_without_display
+from cmdiff_dicom.overlay import pyplot_without_display
 
 
 def write_curves(out: Path, rows: list[dict[str, float]]) -> None:

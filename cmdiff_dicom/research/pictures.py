@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cmdiff_dicom.overlay import pyplot_without_display
 from cmdiff_dicom.research.metrics import Reliability
 
 COLOURS = ("#ffcf33", "#ff5e5e", "#4fc3f7")
 """Of WT, TC, ET."""
-
-
-def pyplot_without_display() -> Any:
-    """Matplotlib's pyplot, drawing into files."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
 
 
 def overlay(
