@@ -105,7 +105,6 @@ class Acquisition:
     diffusion_b_value: float | None = None
     words: frozenset[str] = frozenset()
     body_part: str = ""
-    manufacturer: str = ""
     acquisition_number: int | None = None
     temporal_position: int | None = None
     acquisition_day: int | None = None

@@ -50,11 +50,9 @@ _CONTRAST = (0x00180010, 0x00181041, 0x00181042)
 """Contrast/Bolus Agent, Volume, Start Time."""
 _DESCRIPTIONS = (0x0008103E, 0x00181030)
 """Series Description and Protocol Name: of the series. What was requested for the study says nothing about one series."""
-_MAKERS = ("SIEMENS", "GE", "PHILIPS", "CANON", "TOSHIBA", "HITACHI", "FUJIFILM", "UIH", "UNITED IMAGING", "BRUKER", "ESAOTE",
-           "HYPERFINE", "NEUSOFT", "ALLTECH", "MEDISO")  # fmt: skip
 _WANTED = (
     *_UIDS, *_CONTRAST, *_DESCRIPTIONS, CHARACTER_SET,
-    0x00080008, 0x00080020, 0x00080022, 0x00080032, 0x0008002A, 0x00080050, 0x00080060, 0x00080070, 0x00100020, 0x00180015,
+    0x00080008, 0x00080020, 0x00080022, 0x00080032, 0x0008002A, 0x00080050, 0x00080060, 0x00100020, 0x00180015,
     0x00180020, 0x00180021, 0x00180022, 0x00180023, 0x00180024, 0x00180025, 0x00180080, 0x00180081, 0x00180082,
     0x00180091, 0x00181314, 0x00189087, 0x00200012, 0x00200032, 0x00200037, 0x00200052, 0x00200100,
     0x00280008, 0x00280010, 0x00280011, 0x00280030,
@@ -186,18 +184,11 @@ def _acquisition(header: Header) -> Acquisition:
         diffusion_b_value=number(header, 0x00189087, "FD"),
         words=known_words(*(own_text(header, tag) for tag in _DESCRIPTIONS)),
         body_part=text(header, 0x00180015)[:16],
-        manufacturer=_maker(text(header, 0x00080070)),
         acquisition_number=integer(header, 0x00200012, "IS"),
         temporal_position=integer(header, 0x00200100, "IS"),
         acquisition_day=_acquisition_day(header),
         acquisition_time=_acquisition_time(header),
     )
-
-
-def _maker(manufacturer: str) -> str:
-    """The maker's name where it is a known one; Manufacturer is free text."""
-    upper = manufacturer.upper()
-    return next((maker for maker in _MAKERS if upper.startswith(maker)), "")
 
 
 def _acquisition_date(header: Header) -> str:
