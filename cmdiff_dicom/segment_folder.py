@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cmdiff_dicom import __version__
 from cmdiff_dicom.errors import Broken, Refused
 from cmdiff_dicom.records import Analysis, AssembledStudy, Blob, ReceivedInstance, Sequence, Stack
 from cmdiff_dicom.settings import SegmentSettings
+
+if TYPE_CHECKING:
+    from cmdiff_dicom.receive import FolderContent
 
 SEGMENTED, NOT_ANALYSED, NO_TUMOUR = 0, 3, 4
 SEG, PICTURE, SUMMARY = "segmentation.dcm", "overlay.png", "summary.json"
@@ -67,10 +71,10 @@ def segment_folder(folder: Path, output: Path, settings: SegmentSettings, min_sl
 
     started = time.monotonic()
     memory = Memory()
-    instances, problems = _read(folder, memory)
-    choice = choose_stacks(instances, min_slices)
-    summary: dict[str, Any] = {"version": __version__, "problems": problems, **_stacks_summary(choice.stacks, choice.reference)}
-    summary["notes"] = list(choice.notes)
+    content = _one_study(folder, memory)
+    choice = choose_stacks(content.instances, min_slices)
+    summary: dict[str, Any] = {"version": __version__, "problems": content.problems, "notes": choice.notes}
+    summary |= _stacks_summary(choice.stacks, choice.reference)
     output.mkdir(parents=True, exist_ok=True)
     if choice.refusal:
         return _ended(output, summary, NOT_ANALYSED, "not analysed", choice.refusal.reason)
@@ -81,8 +85,8 @@ def segment_folder(folder: Path, output: Path, settings: SegmentSettings, min_sl
         analysis = analyse(study.volumes, study.reference, segmenter)
     except Refused as error:
         return _ended(output, summary, NOT_ANALYSED, "not analysed", error.reason)
-    summary |= _analysis_summary(study, analysis, summary["seconds"])
-    summary["device"] = segmenter.device_name
+    summary |= _analysis_summary(study, analysis)
+    summary |= {"seconds": summary["seconds"] | dict(analysis.seconds), "device": segmenter.device_name}
     if analysis.label_map.is_empty:
         return _ended(output, summary, NO_TUMOUR, "no tumour found", "")
     key = job_key(choice, segmenter.model.weights_sha256, __version__)
@@ -95,24 +99,24 @@ def explain_folder(folder: Path, min_slices: int) -> str:
     """For every study in the folder: which stack would serve as which sequence, and why. Raises: NoStudy."""
     from cmdiff_dicom.assemble import choose_stacks, explain
 
-    instances, problems = _read_all(folder, named)
-    studies = dict.fromkeys(instance.study_uid for instance in instances)
-    tables = [
-        explain(choose_stacks(tuple(i for i in instances if i.study_uid == study_uid), min_slices)) for study_uid in studies
-    ]
-    return "\n\n".join([*tables, *problems])
+    content = _content_of(folder, named)
+    studies: dict[str, list[ReceivedInstance]] = defaultdict(list)
+    for instance in content.instances:
+        studies[instance.study_uid].append(instance)
+    tables = [explain(choose_stacks(instances, min_slices)) for instances in studies.values()]
+    return "\n\n".join([*tables, *content.problems])
 
 
-def _read(folder: Path, memory: Memory) -> tuple[tuple[ReceivedInstance, ...], list[str]]:
-    """The instances of the folder's one study, and what could not be read."""
-    instances, problems = _read_all(folder, memory.keep)
-    studies = {instance.study_uid for instance in instances}
+def _one_study(folder: Path, memory: Memory) -> FolderContent:
+    """What the folder of one study holds."""
+    content = _content_of(folder, memory.keep)
+    studies = {instance.study_uid for instance in content.instances}
     if len(studies) > 1:
         raise NoStudy(f"{folder}: found {len(studies)} studies, wanted one; give the folder of one study")
-    return instances, problems
+    return content
 
 
-def _read_all(folder: Path, keep: Callable[[bytes], Blob]) -> tuple[tuple[ReceivedInstance, ...], list[str]]:
+def _content_of(folder: Path, keep: Callable[[bytes], Blob]) -> FolderContent:
     from cmdiff_dicom.receive import read_folder
 
     if not folder.is_dir():
@@ -121,7 +125,7 @@ def _read_all(folder: Path, keep: Callable[[bytes], Blob]) -> tuple[tuple[Receiv
     if not content.instances:
         found = ", ".join(content.problems) or "nothing"
         raise NoStudy(f"{folder}: holds no DICOM instance, but {found}; give the folder that holds the study's DICOM files")
-    return tuple(content.instances), [str(problem) for problem in content.problems]
+    return content
 
 
 def _stacks_summary(stacks: Mapping[Sequence, Stack], reference: Sequence | None) -> dict[str, Any]:
@@ -129,13 +133,11 @@ def _stacks_summary(stacks: Mapping[Sequence, Stack], reference: Sequence | None
     return {"sequences": sequences, "reference": reference.value if reference else None}
 
 
-def _analysis_summary(study: AssembledStudy, analysis: Analysis, seconds: dict[str, float]) -> dict[str, Any]:
-    model = analysis.label_map.model
+def _analysis_summary(study: AssembledStudy, analysis: Analysis) -> dict[str, Any]:
     return _stacks_summary(study.stacks, study.reference) | {
-        "volumes_ml": {label.name: round(float(ml), 2) for label, ml in analysis.label_map.volume_ml.items()},
-        "registration": {sequence.value: round(float(q), 3) for sequence, q in analysis.prepared.registration.items()},
-        "model": {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256},
-        "seconds": seconds | dict(analysis.seconds),
+        "volumes_ml": {label.name: round(ml, 2) for label, ml in analysis.label_map.volume_ml.items()},
+        "registration": {sequence.value: round(q, 3) for sequence, q in analysis.prepared.registration.items()},
+        "model": asdict(analysis.label_map.model),
         "notes": [*study.notes, *analysis.prepared.notes],
     }
 
@@ -150,7 +152,7 @@ def _write_result(
     sources = source_datasets(study.stacks[study.reference], memory.read)
     seg = encode_seg(analysis.label_map, sources, key, created_at, revision=1)
     (output / SEG).write_bytes(seg.part10)
-    volumes = ", ".join(f"{label.name} {float(ml):.1f} ml" for label, ml in analysis.label_map.volume_ml.items())
+    volumes = ", ".join(f"{label.name} {ml:.1f} ml" for label, ml in analysis.label_map.volume_ml.items())
     draw_overlay(study.volumes[study.reference], analysis.label_map.labels, output / PICTURE, volumes)
 
 

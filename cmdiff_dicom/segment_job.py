@@ -68,7 +68,7 @@ def _do(job: Job, owner: str, work: SegmentWork) -> str:
         study = assemble_study(_choice(job, work), work.spool.read)
     with _step("analyse", job.key):
         analysis = analyse(study.volumes, study.reference, segmenter)
-    log_analysis(job.key, analysis)
+    _log_analysis(job.key, analysis)
     notes = "; ".join((*study.notes, *analysis.prepared.notes))
     if analysis.label_map.is_empty:
         note = "; ".join(filter(None, ("no tumour found, no SEG was made", notes)))
@@ -78,7 +78,7 @@ def _do(job: Job, owner: str, work: SegmentWork) -> str:
     with _step("store", job.key):
         blob = work.spool.put(seg.part10)
         destinations = tuple(destination.name for destination in work.settings.destinations)
-        volumes_ml = volumes_by_name(analysis.label_map)
+        volumes_ml = {label.name: round(ml, 3) for label, ml in analysis.label_map.volume_ml.items()}
         kept = work.ledger.finish(job.key, owner, blob.sha256, seg.sop_uid, seg.series_uid, volumes_ml, destinations, notes)
     return "segmented" if kept else "lease lost"
 
@@ -101,17 +101,12 @@ def _encode(job: Job, label_map: LabelMap, stack: Stack, work: SegmentWork) -> S
     return encode_seg(label_map, sources, job.key, job.created_at, job.revision)
 
 
-def volumes_by_name(label_map: LabelMap) -> dict[str, float]:
-    """{"NCR": ml, ...} of the labels found."""
-    return {label.name: round(float(ml), 3) for label, ml in label_map.volume_ml.items()}
-
-
-def log_analysis(key: str, analysis: Analysis) -> None:
+def _log_analysis(key: str, analysis: Analysis) -> None:
     """One line for each step inside the analysis, and one for each registration's quality."""
     for step, seconds in analysis.seconds.items():
         log(f"analyse.{step}", job=key, seconds=seconds)
     for sequence, quality in analysis.prepared.registration.items():
-        log(f"register.{sequence.value}", job=key, quality=float(quality))
+        log(f"register.{sequence.value}", job=key, quality=quality)
 
 
 @contextmanager
