@@ -8,6 +8,7 @@ from cmdiff_dicom.geometry import Geometry, Volume
 from cmdiff_dicom.prepare.register import MIN_QUALITY, register
 from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.synthesis import acquire, make_head, render
+from tests.support.nifti_dicom import native_files, read_nifti
 
 MOVED = (Sequence.T1N, Sequence.T2W, Sequence.T2F)
 
@@ -84,6 +85,17 @@ def test_noise_is_explained_by_no_pose(head):
     alignment = register(volumes[Sequence.T1C], {Sequence.T2W: noise}, brain)[Sequence.T2W]
     assert not alignment.is_credible
     assert alignment.quality < MIN_QUALITY
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_upside_down", [False, True])
+def test_a_real_head_upside_down_is_explained_by_no_pose(real_data, is_upside_down):
+    files = native_files(real_data)
+    flair = read_nifti(files[Sequence.T2F])
+    flair = Volume(np.ascontiguousarray(flair.array[::-1]), flair.geometry) if is_upside_down else flair
+    brain = read_nifti(files[Sequence.T1C].with_name("T1c_brainmask_hdbet.nii.gz"))
+    alignment = register(read_nifti(files[Sequence.T1C]), {Sequence.T2F: flair}, brain)[Sequence.T2F]
+    assert alignment.is_credible is not is_upside_down
 
 
 @pytest.mark.slow
