@@ -41,9 +41,16 @@ def check_everything(settings: Settings) -> tuple[Finding, ...]:
     """All findings, in the order in which a study travels. A question that stumbles is a finding too."""
     silence_libraries()
     questions: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
-        _settings, _listener, _last_association, _spool, _ledger, _redis, _device, _weights, _destinations,
+        _settings, _listener, _last_caller, _spool, _ledger, _redis, _device, _weights, _destinations,
     )  # fmt: skip
     return tuple(finding for question in questions for finding in _asked(question, settings))
+
+
+def which_file(file: Path | None) -> Finding:
+    """Which settings hold: whoever forgot to name the file has the defaults."""
+    if file is None:
+        return Finding("settings file", "WARN", "none: every key has its default", "name it with --settings or CMDIFF_SETTINGS")
+    return Finding("settings file", "OK", str(file))
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
@@ -102,7 +109,7 @@ def _listener(settings: Settings) -> Iterator[Finding]:
     yield Finding("listener", "OK", f"{address} answers C-ECHO")
 
 
-def _last_association(settings: Settings) -> Iterator[Finding]:
+def _last_caller(settings: Settings) -> Iterator[Finding]:
     from cmdiff_dicom.ledger import open_ledger
 
     last = open_ledger(settings.ledger_url).last_association() if settings.has_ledger else None
@@ -200,8 +207,8 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
         try:
             answer = _destination(settings, destination).check()
         except CmdiffError as error:
-            advice = "correct its entry in [[destinations]], or have our AE title and Segmentation Storage admitted there"
-            yield Finding(about, "FAIL", str(error), advice)
+            admitted = ", or have our AE title and Segmentation Storage admitted there" if destination.kind == "dicom" else ""
+            yield Finding(about, "FAIL", str(error), f"correct its entry in [[destinations]]{admitted}")
         else:
             yield Finding(about, "OK", answer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cmdiff_dicom import __version__
 from cmdiff_dicom.errors import CmdiffError, SettingsFault
-from cmdiff_dicom.settings import Settings, read_settings
+from cmdiff_dicom.settings import Settings, read_settings, settings_file
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -147,9 +148,10 @@ def _add_looking(commands: Commands) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from cmdiff_dicom.checkup import check_everything, print_findings
+    from cmdiff_dicom.checkup import check_everything, print_findings, which_file
 
-    findings = check_everything(_settings(arguments))
+    settings = _settings(arguments)
+    findings = (which_file(settings_file(arguments.settings, os.environ)), *check_everything(settings))
     if arguments.json:
         print(json.dumps([finding.__dict__ for finding in findings], indent=2, default=str))
     else:

@@ -236,14 +236,19 @@ def checked_ae_title(title: str) -> str:
     return title.strip()
 
 
+def settings_file(path: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """The file that is read: `path`, else that of CMDIFF_SETTINGS; None for the defaults alone."""
+    named = environment.get(SETTINGS_VARIABLE)
+    return Path(named) if path is None and named else path
+
+
 def read_settings(path: Path | None = None, environment: dict[str, str] | None = None) -> Settings:
     """The settings of `path` (else of CMDIFF_SETTINGS, else the defaults), overridden by the environment.
 
     Raises: SettingsFault with every fault: file, key, what was found wrong.
     """
     environ = dict(os.environ) if environment is None else environment
-    if path is None and environ.get(SETTINGS_VARIABLE):
-        path = Path(environ[SETTINGS_VARIABLE])
+    path = settings_file(path, environ)
     values: dict[str, Any] = {}
     if path is not None:
         try:
@@ -253,10 +258,10 @@ def read_settings(path: Path | None = None, environment: dict[str, str] | None =
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsFault(f"{path}: is not TOML: {error}") from None
     overridden = _override(values, environ)
+    faults = _misnamed(environ)
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        faults = []
         for fault in error.errors():
             key = tuple(map(str, fault["loc"]))
             source = overridden.get(key[:2]) or overridden.get(key[:1]) or path or "settings"
@@ -264,7 +269,9 @@ def read_settings(path: Path | None = None, environment: dict[str, str] | None =
         entries = values.get("destinations")
         if isinstance(entries, list) and _has_one_twice(str(entry.get("name")) for entry in entries if isinstance(entry, dict)):
             faults.append(f"{path or 'settings'}: destinations: {SAME_NAME}")  # not looked for where an entry has a fault
-        raise SettingsFault("\n".join(dict.fromkeys(faults)) + "\nSee deploy/settings.example.toml for every key.") from None
+    if faults:
+        raise SettingsFault("\n".join(dict.fromkeys(faults)) + "\nSee deploy/settings.example.toml for every key.")
+    return settings
 
 
 def _key_in_words(key: tuple[str, ...], values: Mapping[str, Any]) -> str:
@@ -316,13 +323,27 @@ def _override(values: dict[str, Any], environ: dict[str, str]) -> dict[tuple[str
         if name == f"{ENVIRONMENT_PREFIX}STATE":
             values["state"] = text
             overridden["state",] = name
-        if not name.startswith(ENVIRONMENT_PREFIX) or not key:
+        if not name.startswith(ENVIRONMENT_PREFIX) or not key or part == "destinations":
             continue
         given = values.setdefault(part, {})
         if isinstance(given, dict):  # else a fault of the file, which is told with all others
             given[key] = [piece.strip() for piece in text.split(",") if piece.strip()] if _is_list(part, key) else text
             overridden[(part, key) if part in Settings.model_fields else (part,)] = name
     return overridden
+
+
+def _misnamed(environ: Mapping[str, str]) -> list[str]:
+    """Variables that were meant to set something, and do not: one fault for each."""
+    keys = [f"{part}__{key}" for part in Settings.model_fields if part != "destinations" for key in _keys_of([part])]
+    known = [SETTINGS_VARIABLE, *(f"{ENVIRONMENT_PREFIX}{key}".upper() for key in ("state", *keys))]
+    faults = []
+    for name in sorted(set(environ) - set(known)):
+        if name.startswith(f"{ENVIRONMENT_PREFIX}DESTINATIONS"):
+            faults.append(f"{name}: destinations are set in the file alone")
+        elif name.startswith(ENVIRONMENT_PREFIX) and "__" not in name:  # else it is judged as a key
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+            faults += [f"{name}: sets nothing; {meant} perhaps" for meant in near]
+    return faults
 
 
 def _is_list(part: str, key: str) -> bool:

@@ -104,9 +104,10 @@ class Database:
                 pause_s = min(2 * pause_s, longest_s)
 
     def _unavailable(self, error: DBAPIError) -> StoreUnavailable:
-        # Only the type of the driver's error: its text may quote a row.
+        # The text of a connection that did not come about quotes no row, as others may.
+        told = " ".join(str(error.orig).split()) if error.statement is None else type(error.orig).__name__
         return StoreUnavailable(
-            f"ledger ({self.kind}): {type(error.orig).__name__}; see that the database runs, that its disk has room, "
+            f"ledger ({self.kind}): {told}; see that the database runs, that its disk has room, "
             "and that [ledger] url names it"
         )
 

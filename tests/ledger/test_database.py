@@ -77,16 +77,16 @@ def test_a_verb_that_waits_too_long_says_that_the_store_is_unavailable(tmp_path,
 
 
 def test_a_ledger_that_cannot_be_opened_is_unavailable(tmp_path):
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match="unable to open database file"):
         open_ledger(f"sqlite:///{tmp_path / 'no such folder' / 'ledger.sqlite'}")
 
 
-def test_a_server_that_is_not_there_is_unavailable_and_its_address_is_not_told(monkeypatch):
+def test_a_server_that_is_not_there_is_unavailable_and_says_why_without_a_password(monkeypatch):
     monkeypatch.setattr(database, "PATIENCE_S", 0.05)
     with pytest.raises(StoreUnavailable) as fault:
         open_ledger("postgresql://someone:secret@127.0.0.1:1/ledger")
     assert "secret" not in str(fault.value)
-    assert "OperationalError" in str(fault.value)
+    assert "Connection refused" in str(fault.value)
 
 
 def test_no_verb_of_a_studys_whole_way_fails_when_every_session_is_cut_before_it(postgres, postgres_url):

@@ -74,6 +74,17 @@ def test_a_pacs_that_does_not_take_segmentations_is_told_before_the_first_result
     assert finding.level == "FAIL" and "Segmentation Storage" in finding.found
 
 
+def test_settings_that_no_file_was_read_for_are_told(tmp_path, monkeypatch, capsys):
+    levels = []
+    for file in (tmp_path / "settings.toml", None):
+        monkeypatch.setattr(checkup, "check_everything", lambda settings: ())
+        monkeypatch.setenv("CMDIFF_SETTINGS", str(file or ""))
+        (tmp_path / "settings.toml").touch()
+        assert main(["check", "--json"]) == 0
+        levels += [finding["level"] for finding in json.loads(capsys.readouterr().out)]
+    assert levels == ["OK", "WARN"]
+
+
 def test_a_pacs_that_is_away_is_told(settings_with):
     finding = found(settings_with([{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": free_port()}]), "destination pacs")
     assert finding.level == "FAIL" and finding.advice

@@ -103,11 +103,17 @@ def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
 
 def test_a_fault_of_the_environment_names_its_variable(tmp_path):
     path = written(tmp_path, "[listen]\nport = 99999\n")
-    variables = {"CMDIFF_SPOOL__KEEP_DAYS": "soon", "CMDIFF_LISTN__PORT": "104", "CMDIFF_SPOOL__FOLDR": "/", "CMDIFF_TEST_DATA": "/data"}
+    variables = {
+        "CMDIFF_SPOOL__KEEP_DAYS": "soon", "CMDIFF_LISTN__PORT": "104", "CMDIFF_SPOOL__FOLDR": "/", "CMDIFF_LISTEN_PORT": "104",
+        "CMDIFF_DESTINATIONS__0__PORT": "104", "CMDIFF_TEST_DATA": "/data", "CMDIFF_WORKER_FAMILY": "f00d",
+    }  # fmt: skip
     with pytest.raises(SettingsFault) as fault:
         read_settings(path, variables)
     told = str(fault.value).splitlines()
-    beginnings = ["CMDIFF_SPOOL__KEEP_DAYS: spool.keep_days:", "CMDIFF_LISTN__PORT: listn:", "CMDIFF_SPOOL__FOLDR: spool.foldr:", f"{path}: listen.port:"]
+    beginnings = [
+        "CMDIFF_SPOOL__KEEP_DAYS: spool.keep_days:", "CMDIFF_LISTN__PORT: listn:", "CMDIFF_SPOOL__FOLDR: spool.foldr:",
+        "CMDIFF_LISTEN_PORT: sets nothing; CMDIFF_LISTEN__PORT perhaps", "CMDIFF_DESTINATIONS__0__PORT: destinations", f"{path}: listen.port:",
+    ]  # fmt: skip
     assert all(any(line.startswith(beginning) for line in told) for beginning in beginnings)
     assert len(told) == len(beginnings) + 1
 
