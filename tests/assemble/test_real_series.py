@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 from collections import defaultdict
 
@@ -15,7 +14,8 @@ from cmdiff_dicom.assemble.slices import has_place
 from cmdiff_dicom.assemble.volume import read_volume, source_datasets
 from cmdiff_dicom.errors import UnreadablePixels
 from cmdiff_dicom.receive import read_folder
-from cmdiff_dicom.records import Blob, Sequence, Stack
+from cmdiff_dicom.records import Sequence, Stack
+from cmdiff_dicom.segment_folder import Memory
 
 pytestmark = pytest.mark.slow
 
@@ -32,16 +32,10 @@ class Archive:
     """One archive's instances by study, and their bytes."""
 
     def __init__(self, folder):
-        self.blobs: dict[str, bytes] = {}
-        self.studies = defaultdict(list)
-        self.content = read_folder(folder, self.keep)
+        self.memory, self.studies = Memory(), defaultdict(list)
+        self.content = read_folder(folder, self.memory.keep)
         for instance in self.content.instances:
             self.studies[instance.study_uid].append(instance)
-
-    def keep(self, data_set: bytes) -> Blob:
-        sha256 = hashlib.sha256(data_set).hexdigest()
-        self.blobs[sha256] = data_set
-        return Blob(sha256, len(data_set))
 
     def choices(self, min_slices=8):
         return [choose_stacks(instances, min_slices) for instances in self.studies.values()]
@@ -84,7 +78,7 @@ def test_two_echoes_of_one_real_series_are_stacks_of_their_own(archives):
 
 def test_spacing_comes_from_positions_where_the_header_is_wrong(archives):
     (choice,) = archives["philips_ingenia_t1_mprage_sag"].choices()
-    stack, read = choice.stacks[Sequence.T1N], archives["philips_ingenia_t1_mprage_sag"].blobs.__getitem__
+    stack, read = choice.stacks[Sequence.T1N], archives["philips_ingenia_t1_mprage_sag"].memory.read
     volume, _ = read_volume(stack, read)
     assert source_datasets(stack, read)[0].SliceThickness == 1
     assert volume.geometry.spacing_mm[0] == pytest.approx(3.0, abs=1e-3)
@@ -100,7 +94,7 @@ def test_every_real_single_frame_series_is_decoded(archives):
     for archive in archives.values():
         for choice in archive.choices():
             for stack in filter(readable, (*choice.stacks.values(), *choice.others)):
-                volume, _ = read_volume(stack, archive.blobs.__getitem__)
+                volume, _ = read_volume(stack, archive.memory.read)
                 assert np.isfinite(volume.array).all()
 
 
@@ -110,7 +104,7 @@ def test_one_real_image_is_the_same_in_every_transfer_syntax(archives):
     values, refused = defaultdict(set), []
     for instance in archive.content.instances:
         try:
-            volume, _ = read_volume(Stack(instance.series_uid, (instance,), None, ""), archive.blobs.__getitem__)
+            volume, _ = read_volume(Stack(instance.series_uid, (instance,), None, ""), archive.memory.read)
             values[volume.array.tobytes()].add(instance.transfer_syntax_uid)
         except UnreadablePixels as fault:
             refused.append(str(fault))

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pytest
 
 from cmdiff_dicom.assemble import assemble_study, choose_stacks
 from cmdiff_dicom.geometry import resample
 from cmdiff_dicom.receive import read_folder
-from cmdiff_dicom.records import AssembledStudy, Blob, Sequence
+from cmdiff_dicom.records import AssembledStudy, Sequence
+from cmdiff_dicom.segment_folder import Memory
 from tests.support.nifti_dicom import brats_files, native_files, read_nifti, write_nifti_study
 
 pytestmark = pytest.mark.slow
 
 
 def assembled(folder) -> AssembledStudy:
-    blobs: dict[str, bytes] = {}
-
-    def keep(data_set: bytes) -> Blob:
-        sha256 = hashlib.sha256(data_set).hexdigest()
-        blobs[sha256] = data_set
-        return Blob(sha256, len(data_set))
-
-    return assemble_study(choose_stacks(read_folder(folder, keep).instances), blobs.__getitem__)
+    memory = Memory()
+    return assemble_study(choose_stacks(read_folder(folder, memory.keep).instances), memory.read)
 
 
 def assert_same_voxels(study: AssembledStudy, files) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -19,31 +16,24 @@ from cmdiff_dicom.phantom.mri import write_series
 from cmdiff_dicom.phantom.study import Protocol as Grid
 from cmdiff_dicom.phantom.study import grid_of
 from cmdiff_dicom.receive import read_folder
-from cmdiff_dicom.records import Blob, Sequence
+from cmdiff_dicom.records import Sequence
+from cmdiff_dicom.segment_folder import Memory
 from tests.support.nifti_dicom import read_nifti
 from tests.support.received import noise, oblique_grid, series
+from tests.support.tools import tool
 
 
 def ours(folder: Path) -> Volume:
-    blobs: dict[str, bytes] = {}
-
-    def keep(data_set: bytes) -> Blob:
-        sha256 = hashlib.sha256(data_set).hexdigest()
-        blobs[sha256] = data_set
-        return Blob(sha256, len(data_set))
-
-    (stack,), _ = split_into_stacks(read_folder(folder, keep).instances, 8)
+    memory = Memory()
+    (stack,), _ = split_into_stacks(read_folder(folder, memory.keep).instances, 8)
     assert not stack.fault
-    return read_volume(stack, blobs.__getitem__)[0]
+    return read_volume(stack, memory.read)[0]
 
 
 def theirs(folder: Path, output: Path) -> Volume:
-    program = shutil.which("dcm2niix", path=str(Path(sys.executable).parent)) or shutil.which("dcm2niix")
-    if not program:
-        pytest.skip("dcm2niix is not installed")
     output.mkdir()
     # -p n: Philips' displayed values, which Rescale Slope gives, not its private scale
-    command = [program, "-b", "n", "-z", "n", "-p", "n", "-f", "volume", "-o", output, folder]
+    command = [tool("dcm2niix"), "-b", "n", "-z", "n", "-p", "n", "-f", "volume", "-o", output, folder]
     result = subprocess.run(command, capture_output=True, text=True)
     files = list(output.glob("*.nii"))
     assert len(files) == 1, result.stdout

@@ -1,6 +1,5 @@
 """A folder gives the instances that the network would have given."""
 
-import hashlib
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +9,7 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 
 from cmdiff_dicom.receive import read_folder, read_instance
-from cmdiff_dicom.records import Blob
+from cmdiff_dicom.segment_folder import named
 from tests.support.instances import BIG_ENDIAN, EXPLICIT, IMPLICIT, encoded, mr_data_set, mr_header
 
 
@@ -23,12 +22,8 @@ def part10(transfer_syntax=EXPLICIT, **overrides) -> bytes:
     return stream.getvalue()
 
 
-def keep(content: bytes) -> Blob:
-    return Blob(hashlib.sha256(content).hexdigest(), len(content))
-
-
 def instances_in(folder: Path):
-    return read_folder(folder, keep).instances
+    return read_folder(folder, named).instances
 
 
 @pytest.mark.parametrize("transfer_syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
@@ -36,8 +31,8 @@ def test_a_file_gives_the_instance_of_its_data_set(tmp_path, transfer_syntax):
     (tmp_path / "IM0001").write_bytes(part10(transfer_syntax))
     data_set = encoded(mr_header(), transfer_syntax)
     (instance,) = instances_in(tmp_path)
-    assert instance.blob == keep(data_set)
-    assert instance == read_instance(data_set, transfer_syntax, keep(data_set), "", instance.received_at)
+    assert instance.blob == named(data_set)
+    assert instance == read_instance(data_set, transfer_syntax, named(data_set), "", instance.received_at)
 
 
 @pytest.mark.parametrize("transfer_syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
@@ -90,7 +85,7 @@ def test_other_files_are_counted_and_not_named(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "bad.dcm").write_bytes(part10()[:200])
     (tmp_path / "good").write_bytes(part10())
-    content = read_folder(tmp_path, keep)
+    content = read_folder(tmp_path, named)
     assert len(content.instances) == 1
     assert any("2 file(s) not DICOM" in problem for problem in content.problems)
     assert any("1 file(s) DICOM, but without a readable header" in problem for problem in content.problems)
@@ -101,14 +96,14 @@ def test_a_directory_file_is_no_image_and_no_problem(tmp_path):
     directory = dcmread(BytesIO(part10()))
     directory.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
     dcmwrite(tmp_path / "DICOMDIR", directory)
-    content = read_folder(tmp_path, keep)
+    content = read_folder(tmp_path, named)
     assert (content.instances, content.problems) == ((), ())
 
 
 def test_an_unreadable_header_is_not_kept(tmp_path):
     kept = []
     (tmp_path / "no_study").write_bytes(part10(StudyInstanceUID=""))
-    read_folder(tmp_path, lambda content: kept.append(content) or keep(content))
+    read_folder(tmp_path, lambda content: kept.append(content) or named(content))
     assert kept == []
 
 
