@@ -7,6 +7,7 @@ Times are ms, angles degrees. Bounds were set on the physics of spin and gradien
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import acos, degrees, exp
 
 from cmdiff_dicom.assemble.exclusion import never_serves, says_head
 from cmdiff_dicom.assemble.quirks import is_flow_compensated, without_quirks
@@ -86,7 +87,14 @@ def _gradient_echo(a: Acquisition) -> tuple[str, str]:
         return "bSSFP", "balanced gradient echo"
     if is_flow_compensated(a) and tr >= 18 and ti is None:
         return "", "flow-compensated 3-D gradient echo: T1 or time of flight"
+    if ti is None and "MP" not in a.sequence_variant and flip is not None and flip < 0.6 * _ernst_deg(tr):
+        return "PD", "3-D gradient echo whose flip angle is small for its TR, as for a map of T1"
     return "T1", "3-D spoiled gradient echo"
+
+
+def _ernst_deg(tr_ms: float) -> float:
+    """The flip angle of most signal in white matter, T1 900 ms; T1 weighting begins about there (real T1: .94 of it and more)."""
+    return degrees(acos(exp(-tr_ms / 900)))
 
 
 def _spin_echo(a: Acquisition) -> tuple[str, str]:

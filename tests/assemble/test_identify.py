@@ -61,6 +61,7 @@ def test_physics_alone_is_enough(acquisition, sequence):
         (replace(BRAVO, acquisition_type="2D", repetition_time_ms=700, echo_time_ms=20, inversion_time_ms=None), "T2*"),
         (replace(MPRAGE, repetition_time_ms=5000, inversion_time_ms=700), "MP2RAGE"),
         (replace(MPRAGE, repetition_time_ms=3000, inversion_time_ms=409), "white matter nulled"),
+        (replace(BRAVO, repetition_time_ms=24, flip_angle_deg=6, inversion_time_ms=None), "PD"),
         (replace(BRAVO, sequence_variant=("SS",), repetition_time_ms=6, flip_angle_deg=50, inversion_time_ms=None), "bSSFP"),
     ],
 )
