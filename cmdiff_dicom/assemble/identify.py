@@ -93,7 +93,7 @@ def _gradient_echo(a: Acquisition) -> tuple[str, str]:
 
 
 def _ernst_deg(tr_ms: float) -> float:
-    """The flip angle of most signal in white matter, T1 900 ms; T1 weighting begins about there (real T1: .94 of it and more)."""
+    """The flip angle of most signal in white matter (T1 900 ms), about where T1 weighting begins: real T1 have .94 of it."""
     return degrees(acos(exp(-tr_ms / 900)))
 
 
