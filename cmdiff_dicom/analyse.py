@@ -6,17 +6,24 @@ from collections.abc import Mapping
 from dataclasses import fields
 from time import monotonic
 
+import numpy as np
+
+from cmdiff_dicom.errors import TooDoubtful
 from cmdiff_dicom.geometry import Volume, frozen
 from cmdiff_dicom.prepare import prepare_study
-from cmdiff_dicom.records import Analysis, LabelMap, PreparedStudy, SegmentationResult, Sequence
-from cmdiff_dicom.restore import LabelRules, labels_from_probability, restore_probability
+from cmdiff_dicom.records import Analysis, LabelMap, PreparedStudy, Region, SegmentationResult, Sequence
+from cmdiff_dicom.restore import LabelRules, labels_from_probability, main_confidence, restore_probability
 from cmdiff_dicom.segment import Recipe, Segmenter
+
+ENOUGH_SEQUENCES = 3
+"""With so many, a study's main tumour is told however doubtful; with fewer it has to be sure."""
 
 
 def analyse(volumes: Mapping[Sequence, Volume], reference: Sequence, segmenter: Segmenter) -> Analysis:
     """Labels on the reference's own grid, and everything that led to them. A study without tumour gives an empty map.
 
-    Raises: Refused, by name, for a study that cannot be done; NotNow where the device is full.
+    Raises: Refused, by name, for a study that cannot be done; TooDoubtful, one of them, where it can and had better not be
+    told; NotNow where the device is full.
     """
     started = monotonic()
     prepared = prepare_study(volumes, reference)
@@ -24,6 +31,12 @@ def analyse(volumes: Mapping[Sequence, Volume], reference: Sequence, segmenter: 
     result = segmenter.segment(prepared)
     said = monotonic()
     label_map = restore_labels(prepared, result, segmenter.recipe)
+    if any(label_map.volume_ml.values()) and is_doubtful(result, segmenter.recipe):
+        there = " and ".join(s.value for s in Sequence if result.available[s.channel])
+        raise TooDoubtful(
+            f"segment: {there} alone show something that may or may not be a tumour (its mean probability is below "
+            f"{segmenter.recipe.min_main_confidence:.2f}); send the study with T1, T1c, T2 and FLAIR"
+        )
     done = monotonic()
     return Analysis(prepared, result, label_map, {"prepare": ready - started, "segment": said - ready, "restore": done - said})
 
@@ -36,6 +49,13 @@ def restore_labels(prepared: PreparedStudy, result: SegmentationResult, recipe: 
     labels, volume_ml = labels_from_probability(probability, grid.voxel_ml, rules_of(recipe), core_known)
     frozen(labels)
     return LabelMap(labels, grid, volume_ml, result.model)
+
+
+def is_doubtful(result: SegmentationResult, recipe: Recipe) -> bool:
+    """True where few sequences leave the main tumour less sure than the recipe asks. Such findings are mostly wrong."""
+    if np.count_nonzero(result.available) >= ENOUGH_SEQUENCES:
+        return False
+    return main_confidence(result.probability[Region.WT.value], recipe.threshold) < recipe.min_main_confidence
 
 
 def rules_of(recipe: Recipe) -> LabelRules:

@@ -70,6 +70,10 @@ class BrainNotFound(Refused):
     """No sequence gave a plausible brain mask."""
 
 
+class TooDoubtful(Refused):
+    """Of too few sequences something was found, and it is too unsure of it to be told."""
+
+
 class TwoPatients(Refused):
     """Two different patients stand under one Study Instance UID."""
 

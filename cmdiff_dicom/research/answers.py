@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.research.augment import TrainingStudy
 from cmdiff_dicom.research.metrics import dice
 from cmdiff_dicom.restore import LabelRules, labels_from_probability, regions_from_labels
 from cmdiff_dicom.segment.inference import Prediction, combine, predict
 from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
+from cmdiff_dicom.segment.segmenter import calibrate
 
 Probability = NDArray[np.float32]
 Scores = tuple[float, float, float]
@@ -21,11 +23,18 @@ Scores = tuple[float, float, float]
 
 
 def ask(
-    network: CMDiff, study: TrainingStudy, recipe: Recipe, device: str, half: bool, all_steps: bool = False
+    network: CMDiff,
+    study: TrainingStudy,
+    recipe: Recipe,
+    device: str,
+    half: bool,
+    all_steps: bool = False,
+    sequences: Iterable[Sequence] = Sequence,
 ) -> Prediction:
-    """What the network says of one study with all its sequences, on the device; after its last step or after each."""
-    image = torch.from_numpy(study.image).float().to(device)
-    return predict(network, image, torch.ones(4, dtype=torch.bool, device=device), recipe, half, all_steps)
+    """What the network says of one study with these of its sequences, on the device; after its last step or after each."""
+    available = torch.tensor([sequence in set(sequences) for sequence in Sequence], device=device)
+    image = torch.from_numpy(study.image).float().to(device) * available[:, None, None, None]
+    return predict(network, image, available, recipe, half, all_steps)
 
 
 def brought_home(prediction: Prediction, study: TrainingStudy) -> Prediction:
@@ -42,6 +51,11 @@ def averaged(prediction: Prediction, study: TrainingStudy, weight: float, count:
     sampled = None if prediction.sampled is None else prediction.sampled[:count]
     probability, _ = combine(prediction._replace(sampled=sampled), weight)
     return (probability * torch.from_numpy(study.brain)).numpy()
+
+
+def calibrated_field(probability: Probability, recipe: Recipe) -> Probability:
+    """The field with the recipe's temperatures."""
+    return np.asarray(calibrate(torch.from_numpy(probability), recipe.temperatures).numpy())
 
 
 def scores(probability: Probability, labels: NDArray[np.uint8], rules: LabelRules) -> Scores:

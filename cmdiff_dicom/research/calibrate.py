@@ -1,5 +1,5 @@
 """What is chosen after training, on the tuning studies alone: steps, samples, averaging, temperatures, smallest and most
-doubtful parts."""
+doubtful parts, and how sure a finding of few sequences must be."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmdiff_dicom.research.answers import Probability, ask, averaged, brought_home, mean_dice, scores
+from cmdiff_dicom.research.answers import Probability, ask, averaged, brought_home, calibrated_field, mean_dice, scores
 from cmdiff_dicom.research.augment import TrainingStudy
+from cmdiff_dicom.research.certainty import certainty_wanted
 from cmdiff_dicom.research.metrics import negative_log_likelihood
 from cmdiff_dicom.restore import LabelRules, regions_from_labels
 from cmdiff_dicom.segment.inference import Prediction
 from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
-from cmdiff_dicom.segment.segmenter import calibrate
 
 STEPS_AND_SAMPLES = ((1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (4, 1))
 """S and E to choose from, cheapest first. Four denoiser passes are within 2.5 times one step and one sample."""
@@ -64,8 +64,9 @@ def calibrated(
     weight = min((w for w in by_weight if by_weight[w] >= top - CLOSE), key=lambda w: (abs(w - 0.5), w))
     final = fields(said, weight, samples)
     chosen = recipe.but(steps=steps, samples=samples, direct_weight=weight, temperatures=fit_temperatures(final, studies))
-    served = [calibrate(torch.from_numpy(field), chosen.temperatures).numpy() for field in final]
-    return _with_rules(chosen, lambda with_rules: score(served, with_rules), tell)
+    served = [calibrated_field(field, chosen) for field in final]
+    ruled = _with_rules(chosen, lambda with_rules: score(served, with_rules), tell)
+    return ruled.but(min_main_confidence=certainty_wanted(network, ruled, studies, device, half, tell))
 
 
 def _with_rules(recipe: Recipe, score: Callable[[LabelRules], float], tell: Callable[[str], None]) -> Recipe:

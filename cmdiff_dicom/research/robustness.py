@@ -21,7 +21,10 @@ NOISE = (0.02, 0.05, 0.10, 0.20)
 
 
 def robustness(study: LabelledStudy, analysis: Analysis, segmenter: Segmenter) -> dict[str, dict[str, float | None]]:
-    """Dice of WT, TC, ET by condition; TC and ET are None where T1c is missing, since they are not told then."""
+    """Dice of WT, TC, ET by condition; TC and ET are None where T1c is missing, since they are not told then.
+
+    `told` is 0 where the answer is too doubtful to be told and serving would refuse the study, else 1. Dice is of all answers.
+    """
     prepared = analysis.prepared
     found = {}
     for size in range(4, 0, -1):
@@ -52,26 +55,31 @@ def rician(prepared: PreparedStudy, level: float, seed: int = 0) -> NDArray[np.f
 
 
 def _dice(study: LabelledStudy, prepared: PreparedStudy, segmenter: Segmenter, recipe: Recipe) -> dict[str, float | None]:
-    from cmdiff_dicom.analyse import restore_labels
+    from cmdiff_dicom.analyse import is_doubtful, restore_labels
     from cmdiff_dicom.restore import regions_from_labels
 
-    label_map = restore_labels(prepared, segmenter.segment(prepared), recipe)
+    result = segmenter.segment(prepared)
+    label_map = restore_labels(prepared, result, recipe)
+    told = float(not is_doubtful(result, recipe))
     truth = regions_from_labels(study.truth)
     whole = dice(label_map.labels > 0, truth[Region.WT.value])
     if Label.WT in label_map.volume_ml:
-        return {"WT": whole, "TC": None, "ET": None}
+        return {"WT": whole, "TC": None, "ET": None, "told": told}
     predicted = regions_from_labels(label_map.labels)
-    return {"WT": whole, **{r.name: dice(predicted[r.value], truth[r.value]) for r in (Region.TC, Region.ET)}}
+    core = {r.name: dice(predicted[r.value], truth[r.value]) for r in (Region.TC, Region.ET)}
+    return {"WT": whole, **core, "told": told}
 
 
 def summarise_robustness(studies: list[dict[str, dict[str, float | None]]]) -> dict[str, Any]:
-    """Mean Dice by condition, and the table as lines of text."""
+    """Mean Dice by condition, the share of studies that are told and their mean Dice, and the table as lines of text."""
     means: dict[str, dict[str, float | None]] = {}
     for condition in studies[0]:
         means[condition] = {}
         for region in Region:
             known = [value for study in studies if (value := study[condition][region.name]) is not None]
             means[condition][region.name] = float(np.mean(known)) if known else None
+        told = [value for study in studies if study[condition]["told"] and (value := study[condition]["WT"]) is not None]
+        means[condition] |= {"told": len(told) / len(studies), "WT of told": float(np.mean(told)) if told else None}
     table = [
         f"{condition:32s} " + "  ".join(f"{name} {'n/a' if value is None else f'{value:.3f}'}" for name, value in row.items())
         for condition, row in means.items()

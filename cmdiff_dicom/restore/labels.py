@@ -67,6 +67,21 @@ def labels_from_probability(
     return labels, {label: float((labels == label).sum()) * voxel_ml for label in told}
 
 
+def main_confidence(probability: NDArray[np.float32], threshold: float) -> float:
+    """The mean whole-tumour probability of the main tumour: connected (26 neighbours), with the largest sum.
+
+    Shapes: float32 (k, j, i). 0 where nothing reaches the threshold.
+    """
+    from scipy import ndimage
+
+    parts, count = ndimage.label(probability >= threshold, structure=np.ones((3, 3, 3)))
+    if not count:
+        return 0.0
+    sums = np.bincount(parts.ravel(), weights=probability.ravel())[1:]
+    main = int(np.argmax(sums))
+    return float(sums[main] / np.bincount(parts.ravel())[1 + main])
+
+
 def labels_from_regions(regions: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Nested regions (3, k, j, i) -> labels (k, j, i); exact inverse of `regions_from_labels`."""
     tumour, core, enhancing = regions

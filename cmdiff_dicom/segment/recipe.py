@@ -31,7 +31,8 @@ class Recipe:
 
     `filter` "none", `attention_scales` (), `network` "direct-3d" (no diffusion), `direct_weight` 1, `temperatures` of 1 and
     minimal volumes of 0 switch a stage off. Volumes in mm3; `direct_weight` is the share w of the encoder's own answer in
-    the probabilities. `split` and `training` are told, not used.
+    the probabilities. `min_main_confidence` is asked of the main tumour where one or two sequences are all there is; a study
+    that falls short is not analysed. `split` and `training` are told, not used.
     """
 
     name: str = "cmdiff"
@@ -61,6 +62,7 @@ class Recipe:
     min_enhancing_mm3: float = 0.0
     min_enhancing_confidence: float = 0.0
     min_enhancing_share: float = 0.15
+    min_main_confidence: float = 0.0
     precision: str = "auto"
     split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from cmdiff_dicom.research import ablate, evaluate, evaluation, train
 from cmdiff_dicom.research.answers import scores
 from cmdiff_dicom.research.brats import read_study
 from cmdiff_dicom.research.calibrate import fit_temperatures
+from cmdiff_dicom.research.certainty import best_limit
 from cmdiff_dicom.research.metrics import reliability
 from cmdiff_dicom.research.pictures import overlay, reliability_plot
 from cmdiff_dicom.research.robustness import rician, summarise_robustness
@@ -70,9 +71,10 @@ def test_noise_has_the_stated_strength_and_stays_within_the_brain():
 
 
 def test_robustness_means_leave_out_what_is_not_told():
-    told, untold = {"WT": 0.9, "TC": 0.8, "ET": 0.7}, {"WT": 0.7, "TC": None, "ET": None}
-    summary = summarise_robustness([{"T1": told, "T2": untold}, {"T1": told, "T2": untold}])
-    assert summary["dice"]["T1"]["TC"] == 0.8 and summary["dice"]["T2"] == {"WT": 0.7, "TC": None, "ET": None}
+    told, untold = {"WT": 0.9, "TC": 0.8, "ET": 0.7, "told": 1.0}, {"WT": 0.7, "TC": None, "ET": None, "told": 1.0}
+    summary = summarise_robustness([{"T1": told, "T2": untold}, {"T1": told, "T2": untold | {"WT": 0.5, "told": 0.0}}])
+    assert summary["dice"]["T1"]["TC"] == 0.8
+    assert summary["dice"]["T2"] == {"WT": 0.6, "TC": None, "ET": None, "told": 0.5, "WT of told": 0.7}
     assert "n/a" in summary["table"][1]
 
 
@@ -84,6 +86,19 @@ def test_pictures_are_made_of_empty_and_of_full_answers(tmp_path):
     curve = reliability(image.ravel(), image.ravel() > 0.5)
     reliability_plot(tmp_path / "b.png", {"brain": {"WT": curve, "TC": curve, "ET": curve}})
     assert min((tmp_path / name).stat().st_size for name in ("a.png", "b.png")) > 2000
+
+
+@pytest.mark.parametrize(
+    ("findings", "limit"),
+    [
+        ([(0.92, 0.9), (0.87, 0.8), (0.83, 0.4), (0.77, 0.0)], 0.85),
+        ([(0.92, 0.9), (0.87, 0.8), (0.66, 0.4)], 0.7),
+        ([(0.92, 0.9), (0.6, 0.8)], 0.0),
+        ([(0.92, 0.1), (0.6, 0.2)], 0.0),
+    ],
+)
+def test_the_limit_for_few_sequences_parts_good_findings_from_bad_ones(findings, limit):
+    assert best_limit(findings) == limit
 
 
 def test_temperatures_are_found_and_never_make_the_truth_less_likely(tmp_path, write):

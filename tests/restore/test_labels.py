@@ -9,6 +9,7 @@ from cmdiff_dicom.restore.labels import (
     kept_parts,
     labels_from_probability,
     labels_from_regions,
+    main_confidence,
     nest,
     regions_from_labels,
 )
@@ -20,6 +21,15 @@ def cube(probability, *boxes):
     for region, (low, high) in enumerate(boxes):
         field[region, low:high, low:high, low:high] = probability
     return field
+
+
+def test_the_main_tumour_is_as_sure_as_the_mean_of_its_probability():
+    field = np.zeros((20, 20, 20), dtype=np.float32)
+    field[2:10, 2:10, 2:10] = 0.8
+    field[2, 2, 2] = 0.3  # below the threshold: no part of it
+    field[15:17, 15:17, 15:17] = 1.0  # surer and smaller: not the main part
+    assert main_confidence(field, 0.5) == pytest.approx(0.8)
+    assert main_confidence(field * 0.1, 0.5) == 0.0
 
 
 def test_labels_to_regions_and_back_is_exact():
