@@ -12,14 +12,10 @@ import pytest
 
 from cmdiff_dicom.dispatch.children import QUICK_DEATHS, TRY_AGAIN, Supervisor, start_child, stop_child, stop_signal
 from tests.support.dispatching import Clock
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, is_gone
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 DIE = [sys.executable, "-c", "raise SystemExit(3)"]
-
-
-def is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_dead_child_starts_again():

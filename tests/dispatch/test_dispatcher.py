@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from itertools import pairwise
 
 from cmdiff_dicom.dispatch.dispatcher import wait_before_ring_s
@@ -10,6 +9,7 @@ from cmdiff_dicom.errors import StoreUnavailable
 from cmdiff_dicom.ledger import DeliveryState, JobState
 from cmdiff_dicom.records import CommitmentReport
 from tests.support.dispatching import STUDY
+from tests.support.ledgers import settled
 
 HOUR_S = 3600.0
 
@@ -51,8 +51,7 @@ def test_what_has_waited_for_months_without_a_worker_is_rung_on():
 
 def test_five_hundred_waiting_jobs_ring_at_most_3500_times_in_an_hour_and_then_2000(node):
     for number in range(500):
-        node.ledger.record_instance(_instance(number))
-        node.ledger.settle(f"9.{number}", 1, f"{number:064d}", {}, "")
+        settled(node.ledger, f"{number:064d}", f"9.{number}")
     node.wait(HOUR_S, tick_s=60)
     assert 3000 < len(node.bell.rung) <= 3500
     first = len(node.bell.rung)
@@ -331,9 +330,3 @@ def _worker(node, ask):
     (delivery,) = node.ledger.awaiting_commitment()
     if node.ledger.take_commitment_ring(delivery.id):
         ask()
-
-
-def _instance(number: int):
-    from cmdiff_dicom.records import Blob, ReceivedInstance
-
-    return ReceivedInstance(f"9.{number}", "1", "1", "1.2", "1.2", Blob(f"{number:064d}", 1), datetime.now(UTC))

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ import redis
 from cmdiff_dicom.dispatch import embedded
 from cmdiff_dicom.dispatch.embedded import EmbeddedRedis, find_server
 from cmdiff_dicom.errors import BrokerUnavailable
+from tests.support.waiting import eventually, is_gone
 
 
 def client_of(url: str) -> redis.Redis:
@@ -44,8 +44,7 @@ def test_a_server_that_was_killed_starts_again_at_the_same_place(tmp_path):
         client, url = client_of(server.url), server.url
         client.set("a", "1")
         os.kill(server.pid, signal.SIGKILL)
-        while server.is_alive:
-            time.sleep(0.01)
+        assert eventually(lambda: not server.is_alive)
         server.start_again()
         assert server.url == url
         assert client.get("a") == b"1"
@@ -83,9 +82,7 @@ def test_it_dies_with_a_parent_that_was_killed_and_the_folder_is_free_again(tmp_
     pid = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
-        time.sleep(0.02)
+    assert eventually(lambda: is_gone(pid))
     with EmbeddedRedis(tmp_path) as server:
         assert server.is_alive
 

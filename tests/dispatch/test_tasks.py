@@ -18,6 +18,7 @@ import redis
 from cmdiff_dicom.dispatch import Doorbell, EmbeddedRedis, Supervisor, make_ringing_app
 from cmdiff_dicom.dispatch.tasks import SETTINGS
 from cmdiff_dicom.errors import BrokerUnavailable
+from tests.support.waiting import is_gone, until
 
 KEY = "ab" * 32
 WORKER = Path(__file__).parents[1] / "support" / "plain_worker.py"
@@ -54,11 +55,7 @@ def working(url, queue, log, seconds=0.0, loading=0.0):
 
 
 def until_logged(log, count, limit_s=60.0):
-    deadline = time.monotonic() + limit_s
-    while len(lines := log.read_text().splitlines()) < count:
-        assert time.monotonic() < deadline, f"only {lines} after {limit_s} s"
-        time.sleep(0.05)
-    return lines
+    return until(lambda: len(lines := log.read_text().splitlines()) >= count and lines, limit_s, f"line {count} of the log")
 
 
 # --- the doorbell -------------------------------------------------------------------------------
@@ -152,10 +149,7 @@ def test_a_busy_worker_holds_no_second_message_so_that_its_death_loses_one_at_mo
         family = [worker.pid, *(child.pid for child in psutil.Process(worker.pid).children(recursive=True))]
         worker.kill()
         worker.wait()
-        deadline = time.monotonic() + 10
-        while [pid for pid in family if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]:
-            assert time.monotonic() < deadline, "a child outlived its worker"
-            time.sleep(0.05)
+        until(lambda: all(map(is_gone, family)), 10, "the end of the worker's children")
     other = tmp_path / "other"
     with working(server.url, "segment", other):
         assert until_logged(other, 2) == ["segment 1", "segment 2"]

@@ -7,13 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cmdiff_dicom.ledger.group_commit import GroupCommit
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+from tests.support.waiting import until
 
 
 def while_one_is_written(write):
@@ -29,9 +23,9 @@ def while_one_is_written(write):
     commit = GroupCommit(held)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(commit, 0)]
-        wait_until(lambda: batches)
+        until(lambda: batches)
         futures += [pool.submit(commit, number) for number in (1, 2, 3)]
-        wait_until(lambda: len(commit._waiting) == 3)
+        until(lambda: len(commit._waiting) == 3)
         may_go_on.set()
     return futures, batches
 

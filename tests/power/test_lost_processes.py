@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -21,24 +19,18 @@ from cmdiff_dicom.ledger import JobState, open_ledger
 from cmdiff_dicom.phantom.mri import StudyHeader, write_series
 from cmdiff_dicom.phantom.pacs import DemoPacs
 from cmdiff_dicom.phantom.study import write_study
-from cmdiff_dicom.records import Blob, ReceivedInstance, Sequence
+from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.settings import Settings
 from cmdiff_dicom.spool import Spool
 from tests.support.dispatching import recognise_by_series
+from tests.support.ledgers import settled
 from tests.support.node import free_port
 from tests.support.small_node import small_series
 from tests.support.small_weights import write_small_weights
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 STUDY = StudyHeader.of_seed(11)
-
-
-def until(condition, limit_s=120.0, what="it"):
-    deadline = time.monotonic() + limit_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {limit_s} s"
-        time.sleep(0.1)
-    return found
 
 
 class Node:
@@ -143,8 +135,7 @@ def test_a_study_that_kills_every_worker_is_set_aside_and_the_next_one_runs(tmp_
     url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
     ledger = open_ledger(url)
     for number, key in enumerate((deadly, harmless)):
-        ledger.record_instance(ReceivedInstance(f"9.{number}", "1", "1", "1.2", "1.2", Blob(key, 1), datetime.now(UTC)))
-        ledger.settle(f"9.{number}", 1, key, {}, "")
+        settled(ledger, key, f"9.{number}")
     with EmbeddedRedis(tmp_path / "redis") as redis:
         bell = Doorbell(make_ringing_app(redis.url))
         dispatcher = Dispatcher(ledger, Spool(tmp_path / "spool", 0, 0), bell, recognise_by_series, settings)
@@ -166,8 +157,7 @@ def test_a_study_that_kills_every_worker_is_set_aside_and_the_next_one_runs(tmp_
 def test_weights_that_kill_every_process_that_loads_them_end_the_job_and_not_the_workers_for_ever(tmp_path):
     settings = Settings.model_validate({"state": tmp_path, "dispatch": {"lease_s": 1.0, "quiet_s": 0.1}})
     ledger, key = open_ledger(settings.ledger_url), "a" * 64
-    ledger.record_instance(ReceivedInstance("9.1", "1", "1", "1.2", "1.2", Blob(key, 1), datetime.now(UTC)))
-    ledger.settle("9.1", 1, key, {}, "")
+    settled(ledger, key)
     with EmbeddedRedis(tmp_path / "redis") as redis:
         bell = Doorbell(make_ringing_app(redis.url))
         dispatcher = Dispatcher(ledger, Spool(settings.spool_folder, 0, 0), bell, recognise_by_series, settings)

@@ -2,32 +2,22 @@
 
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from cmdiff_dicom.ledger import Arrival, open_ledger
 from tests.support.ledgers import KEY, STUDY, instance, settled
 from tests.support.postgres import postgres_server
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+from tests.support.waiting import until
 
 
 def crash(server):
     """The server ends at once, as at a power cut: without a checkpoint, without a word to its clients."""
     pid = server.get_pid()
     os.kill(pid, signal.SIGQUIT)
-    deadline = time.monotonic() + 20
-    while is_running(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not psutil.pid_exists(pid), 20, "the server's end")
 
 
 @pytest.mark.slow

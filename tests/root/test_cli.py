@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,8 @@ import pytest
 from cmdiff_dicom.cli import main
 from cmdiff_dicom.ledger import open_ledger
 from cmdiff_dicom.phantom.mri import StudyHeader, write_series
-from cmdiff_dicom.records import Blob, Label, ReceivedInstance, Sequence
+from cmdiff_dicom.records import Label, Sequence
+from tests.support.ledgers import instance
 from tests.support.received import received
 from tests.support.small_node import FixedSegmenter, an_analysis, small_series
 from tests.support.small_weights import write_small_weights
@@ -55,9 +55,9 @@ def ledger(settings_file, tmp_path):
 
 
 def a_job(ledger, study_uid="1.2.3", accession_number="ACC7", refusal=""):
-    blob = Blob(f"{abs(hash(study_uid)):064d}", 1)
-    ledger.record_instance(ReceivedInstance(study_uid, "1", "1", "1.2", "1.2", blob, datetime.now(UTC), accession_number=accession_number))
-    return ledger.settle(study_uid, 1, blob.sha256, {}, "quiet for 60 s", refusal)
+    one = instance(study=study_uid, accession=accession_number)
+    ledger.record_instance(one)
+    return ledger.settle(study_uid, 1, one.blob.sha256, {}, "quiet for 60 s", refusal)
 
 
 # --- help and faults ----------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def test_a_list_that_ends_before_the_last_job_says_so(capsys, settings_file, led
 
 
 def test_a_study_that_is_still_arriving_is_listed_too(capsys, settings_file, ledger):
-    ledger.record_instance(ReceivedInstance("7.7.7", "1", "1", "1.2", "1.2", Blob("0" * 64, 1), datetime.now(UTC), accession_number="ACC9"))
+    ledger.record_instance(instance(study="7.7.7", accession="ACC9"))
     for words in (["list"], ["list", "ACC9"], ["show", "7.7.7"], ["show", "ACC9"]):
         status, out, _ = told(capsys, "jobs", *words, "--settings", settings_file)
         assert status == 0 and "7.7.7" in out and "ACC9" in out
@@ -283,16 +283,16 @@ def test_a_study_that_is_still_arriving_is_listed_too(capsys, settings_file, led
 
 def test_a_study_that_is_still_arriving_says_what_it_waits_for(capsys, settings_file, ledger):
     everything = received(*small_series(STUDY, [Sequence.T1N, Sequence.T1C, Sequence.T2F])).instances
-    gap = next(n for n, instance in enumerate(everything) if instance.series_uid == everything[-1].series_uid) + 4
+    gap = next(n for n, one in enumerate(everything) if one.series_uid == everything[-1].series_uid) + 4
 
     def shown():
         return told(capsys, "jobs", "show", STUDY.study_uid, "--settings", settings_file)[1]
 
-    for instance in everything[:gap] + everything[gap + 1 :]:
-        ledger.record_instance(instance)
+    for one in everything[:gap] + everything[gap + 1 :]:
+        ledger.record_instance(one)
     assert "waits for T2, FLAIR, for 900 s after the last image (FLAIR: gap of 8.00 mm" in shown()
-    for instance in [everything[gap], *received(*small_series(STUDY, [Sequence.T2W])).instances]:
-        ledger.record_instance(instance)
+    for one in [everything[gap], *received(*small_series(STUDY, [Sequence.T2W])).instances]:
+        ledger.record_instance(one)
     assert f"{STUDY.study_uid}: waits until it was quiet for 60 s\n" in shown()
     _, out, _ = told(capsys, "jobs", "show", STUDY.study_uid, "--settings", settings_file, "--json")
     assert json.loads(out)["arriving"][0]["why"] == "waits until it was quiet for 60 s"
@@ -325,7 +325,7 @@ def test_a_retry_that_cannot_be_says_what_can_be_done_instead(capsys, settings_f
     ledger.forget_pixels("1.2.3", lambda _sha256: None)
     _, out, _ = told(capsys, "jobs", "retry", "ACC7", "--settings", settings_file)
     assert "purged: have the study sent again" in out
-    ledger.record_instance(ReceivedInstance("1.2.3", "1", "2", "1.2", "1.2", Blob("1" * 64, 1), datetime.now(UTC)))
+    ledger.record_instance(instance(2, "1.2.3"))
     assert ledger.settle("1.2.3", 2, "e" * 64, {}, "quiet for 60 s").revision == 2
     _, out, _ = told(capsys, "jobs", "retry", refused.key, "--settings", settings_file)
     assert "no longer its study's newest revision" in out
@@ -367,6 +367,6 @@ def test_a_result_that_nobody_committed_to_is_told_apart_from_one_that_nobody_as
 
 def test_names_with_brackets_are_shown_as_they_are(capsys, settings_file, ledger):
     a_job(ledger, accession_number="[red]A[/red]")
-    ledger.record_instance(ReceivedInstance("4.5.6", "1", "1", "1.2", "1.2", Blob("0" * 64, 1), datetime.now(UTC), accession_number="[b]B[/b]"))
+    ledger.record_instance(instance(study="4.5.6", accession="[b]B[/b]"))
     assert "[red]A[/red]" in told(capsys, "jobs", "show", "1.2.3", "--settings", settings_file)[1]
     assert "[b]B[/b]" in told(capsys, "jobs", "list", "--settings", settings_file)[1]

@@ -21,6 +21,7 @@ from cmdiff_dicom.settings import Settings
 from tests.support.node import free_port
 from tests.support.small_node import FixedSegmenter, an_analysis, small_series
 from tests.support.small_weights import write_small_weights
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 QUIET_S = 0.6
@@ -56,17 +57,11 @@ class Node:
 
     def jobs(self, count: int):
         """The study's jobs, the newest first, once they are so many; and no more of them a good while later."""
-        self.until(lambda: len(self.ledger.jobs()) >= count)
+        until(lambda: len(self.ledger.jobs()) >= count)
         time.sleep(3 * QUIET_S)
         found = self.ledger.jobs()
         assert len(found) == count
         return found
-
-    def until(self, condition, limit_s=30.0):
-        deadline = time.monotonic() + limit_s
-        while not condition():
-            assert time.monotonic() < deadline, "did not happen"
-            time.sleep(0.02)
 
     def segment_and_deliver(self, job) -> None:
         self.ledger.take_ring(job.key, self.ledger.job(job.key).rings)
@@ -91,7 +86,7 @@ def test_a_whole_study_comes_back_to_the_pacs_as_a_committed_seg(node):
     assert job.evidence == f"quiet for {QUIET_S:g} s with T1, T1c, T2, FLAIR"
     assert job.accession_number == STUDY.accession_number
     node.segment_and_deliver(job)
-    node.until(lambda: node.ledger.deliveries(job.key)[0].state is DeliveryState.COMMITTED)
+    until(lambda: node.ledger.deliveries(job.key)[0].state is DeliveryState.COMMITTED)
     assert node.pacs.stored_segmentation().stem == node.ledger.job(job.key).sop_uid
     assert node.pacs.report_statuses == [0x0000]
 
@@ -107,7 +102,7 @@ def test_our_own_result_routed_back_the_same_bytes_again_and_a_dwi_open_no_revis
     assert node.pacs.route(back) == 1
     node.send(*Sequence)
     node.send(Sequence.T2W, SeriesInstanceUID="2.25.3", ImageType=["ORIGINAL", "PRIMARY", "DIFFUSION"], ScanningSequence="EP", DiffusionBValue=1000.0)
-    node.until(lambda: node.ledger.open_studies() == ())
+    until(lambda: node.ledger.open_studies() == ())
     (still,) = node.jobs(1)
     assert still.key == job.key
 
