@@ -17,6 +17,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 
+from cmdiff_dicom.association_pdu import readable
 from cmdiff_dicom.errors import PacsUnavailable
 
 TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -55,6 +56,7 @@ def association_with(
     Raises: PacsUnavailable (unreachable, rejected, aborted, silent).
     """
     _config.LOG_HANDLER_LEVEL = "none"  # its log lines quote data sets
+    _config.VALIDATORS["UI"] = lambda _uid: (True, "")  # it would abort over a peer's own UIDs, which nothing here reads
     ae = AE(ae_title=peer.own_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = peer.timeout_s
     contexts = [build_context(uid, syntax) for uid in sop_classes for syntax in TRANSFER_SYNTAXES]
@@ -63,6 +65,8 @@ def association_with(
     def set_options(event: evt.Event) -> None:
         connected.set()
         _set_options(event, peer.timeout_s)
+        decode = event.assoc.dul._decode_pdu
+        event.assoc.dul._decode_pdu = lambda pdu: decode(readable(pdu))
 
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, set_options)]
     if on_event_report is not None:

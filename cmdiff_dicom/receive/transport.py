@@ -18,9 +18,9 @@ from typing import Any
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from cmdiff_dicom.association_pdu import ASSOCIATE_RQ, readable
 from cmdiff_dicom.logs import log, place
 from cmdiff_dicom.receive.connection import GuardedSocket
-from cmdiff_dicom.receive.request import ASSOCIATE_RQ, readable_request
 from cmdiff_dicom.receive.storing import AnnouncedQueue, Checkpoint, Serve, StoringProvider
 
 ADVERTISED_PDU_BYTES = 131072
@@ -80,7 +80,7 @@ def _lenient(decode: Callable[[bytes], Any], peer: str) -> Callable[[bytes], Any
         if pdu[0] != ASSOCIATE_RQ:
             return decode(pdu)
         try:
-            request, event = decode(readable_request(pdu))
+            request, event = decode(readable(pdu))
             request.to_primitive()  # here its faults end the association, later they end its thread
         except Exception as error:
             log("receive.association", state="aborted: request not readable", peer=peer, error=place(error))

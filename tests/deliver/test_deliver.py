@@ -1,6 +1,7 @@
 """What each answer of a destination means: stored, to be tried again, or refused for good, by name and never by guess."""
 
 import socket
+import struct
 import threading
 import time
 from io import BytesIO
@@ -10,12 +11,14 @@ from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from cmdiff_dicom.deliver import make_destination, read_report
 from cmdiff_dicom.deliver.cstore import Outcome, outcome
 from cmdiff_dicom.errors import CommitmentRefused, DeliveryRefused, PacsUnavailable
 from cmdiff_dicom.phantom.pacs import BOTH_WAYS, NEVER, SAME_ASSOCIATION, DemoPacs, Faults
 from cmdiff_dicom.settings import DeliverSettings, DestinationSettings
+from tests.support.raw_peer import item, items_of
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 
@@ -56,6 +59,28 @@ def test_a_stored_object_is_the_one_that_was_sent(pacs_with, seg):
     stored = dcmread(pacs.stored_segmentation())
     assert stored == dcmread(BytesIO(seg.part10))
     assert stored.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+
+
+@pytest.mark.parametrize(
+    ("context", "of_itself"),
+    [
+        pytest.param(b"", item(0x55, b"ARCHIVE_VERSION_2026"), id="an implementation version name of more than 16 characters"),
+        pytest.param(b"", item(0x5F, b"?"), id="an item that nobody knows"),
+        pytest.param(item(0x21, b"\2\0\0\0" + item(0x40, b"1.2.840.10008.1.2")), b"", id="a context that nobody proposed"),
+        pytest.param(b"", item(0x52, b"1." * 34 + b"1"), id="a UID that is too long"),
+    ],
+)
+def test_what_a_pacs_says_of_itself_does_not_keep_a_result_from_it(pacs_with, seg, monkeypatch, context, of_itself):
+    encode = A_ASSOCIATE_AC.encode
+
+    def spoilt(pdu):
+        body = encode(pdu)[6:]
+        items = context + b"".join(item(kind, value + of_itself * (kind == 0x50)) for kind, value in items_of(body[68:]))
+        return struct.pack(">BBL", 2, 0, 68 + len(items)) + body[:68] + items
+
+    monkeypatch.setattr(A_ASSOCIATE_AC, "encode", spoilt)
+    _, destination = pacs_with()
+    assert destination.send(seg.part10).dimse_status == 0x0000
 
 
 def test_a_pacs_that_takes_implicit_vr_alone_gets_the_same_pixels(seg):

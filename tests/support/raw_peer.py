@@ -137,22 +137,22 @@ def status_of(p_data: bytes) -> int:
 
 def accepted(association_ac: bytes) -> dict[int, tuple[int, str]]:
     """Context ID -> (result, transfer syntax) of an A-ASSOCIATE-AC body, in the order of the IDs."""
-    results = sorted(value for kind, value in _items(association_ac[68:]) if kind == 0x21)
+    results = sorted(value for kind, value in items_of(association_ac[68:]) if kind == 0x21)
     return {value[0]: (value[2], value[8 : 8 + struct.unpack(">H", value[6:8])[0]].decode()) for value in results}
 
 
 def roles_in(association_ac: bytes) -> dict[str, tuple[int, int]]:
     """SOP class -> (SCU role, SCP role) of the role selection items in an A-ASSOCIATE-AC body."""
-    user = next(value for kind, value in _items(association_ac[68:]) if kind == 0x50)
-    return {value[2:-2].decode(): (value[-2], value[-1]) for kind, value in _items(user) if kind == 0x54}
+    user = next(value for kind, value in items_of(association_ac[68:]) if kind == 0x50)
+    return {value[2:-2].decode(): (value[-2], value[-1]) for kind, value in items_of(user) if kind == 0x54}
 
 
 def _advertised_length(association_ac: bytes) -> int:
-    user = next(value for kind, value in _items(association_ac[68:]) if kind == 0x50)
-    return next(struct.unpack(">L", value)[0] for kind, value in _items(user) if kind == 0x51)
+    user = next(value for kind, value in items_of(association_ac[68:]) if kind == 0x50)
+    return next(struct.unpack(">L", value)[0] for kind, value in items_of(user) if kind == 0x51)
 
 
-def _items(content: bytes):
+def items_of(content: bytes):
     at = 0
     while at + 4 <= len(content):
         kind, _, length = struct.unpack(">BBH", content[at : at + 4])
