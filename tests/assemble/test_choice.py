@@ -10,7 +10,7 @@ import pytest
 from cmdiff_dicom.assemble import Choice, choose_stacks, explain, plan_of
 from cmdiff_dicom.errors import TwoPatients
 from cmdiff_dicom.records import Sequence
-from tests.support.received import noise, oblique_grid, received, series
+from tests.support.received import merged, noise, oblique_grid, received, series
 
 FOUR = tuple(Sequence)
 
@@ -130,9 +130,7 @@ def test_a_reference_that_covers_a_part_of_the_head_is_noted():
 
 
 def test_two_acquisitions_in_one_series_serve_as_one_whole():
-    first, second = (series(Sequence.T2F, SeriesInstanceUID="1.2.3", AcquisitionNumber=n) for n in (1, 2))
-    for n, data_set in enumerate(second):
-        data_set.SOPInstanceUID = f"1.2.4.{n}"
+    first, second = merged(*(series(Sequence.T2F, AcquisitionNumber=n) for n in (1, 2)))
     chosen = choice([data_set for pair in zip(first, second, strict=True) for data_set in pair])
     assert len({i.acquisition.acquisition_number for i in chosen.stacks[Sequence.T2F].instances}) == 1
     assert [len(stack.instances) for stack in chosen.others] == [10]
@@ -153,9 +151,7 @@ def test_the_water_image_of_a_dixon_serves_only_where_nothing_else_does_and_its_
 
 
 def test_contrast_words_that_stand_on_every_series_describe_the_study():
-    protocol = "BRAIN POST GAD"
-    untagged = {"ContrastBolusAgent": None, "ContrastBolusVolume": None, "ContrastBolusStartTime": None}
-    chosen = choice(*(series(s, ProtocolName=protocol, **untagged) for s in (Sequence.T1N, Sequence.T2W, Sequence.T2F)))
+    chosen = choice(*(series(s, ProtocolName="BRAIN POST GAD") for s in (Sequence.T1N, Sequence.T2W, Sequence.T2F)))
     assert Sequence.T1C not in chosen.stacks
 
 
@@ -166,8 +162,7 @@ def test_what_was_requested_for_the_study_makes_no_t1c():
 
 
 def plain_t1(number, **overrides):
-    untagged = {"ContrastBolusAgent": None, "ContrastBolusVolume": None, "ContrastBolusStartTime": None}
-    return series(Sequence.T1N, number=number, volume=noise(seed=number), **untagged, **overrides)
+    return series(Sequence.T1N, number=number, volume=noise(seed=number), **overrides)
 
 
 def test_the_later_of_two_like_t1_may_be_after_contrast_and_pixels_decide():

@@ -9,14 +9,11 @@ from cmdiff_dicom.assemble import choose_stacks
 from cmdiff_dicom.assemble.series import split_into_stacks
 from cmdiff_dicom.errors import EnhancedNotSupported
 from cmdiff_dicom.records import Sequence
-from tests.support.received import noise, only, received, series, stacks_of
+from tests.support.received import merged, noise, only, received, series, stacks_of
 
 
 def test_two_echoes_of_one_series_are_two_stacks():
-    first, second = series(SeriesInstanceUID="1.2.3", number=1), series(SeriesInstanceUID="1.2.3", number=2, EchoTime=20)
-    for n, data_set in enumerate(second):
-        data_set.SOPInstanceUID = f"1.2.4.{n}"
-    assert sorted(len(stack.instances) for stack in stacks_of(first, second)) == [10, 10]
+    assert [len(stack.instances) for stack in stacks_of(*merged(series(), series(EchoTime=20)))] == [10, 10]
 
 
 def test_three_planes_of_one_series_are_three_stacks():
@@ -44,11 +41,8 @@ def test_a_mark_of_a_correction_or_a_frame_of_reference_that_some_slices_lack_is
 
 
 def test_an_image_and_its_corrected_copy_in_one_series_stay_two_stacks():
-    plain = series(SeriesInstanceUID="1.2.3", ImageType=["ORIGINAL", "PRIMARY", "M", "ND"])
-    corrected = series(SeriesInstanceUID="1.2.3", ImageType=["ORIGINAL", "PRIMARY", "M", "DIS2D"])
-    for n, data_set in enumerate(corrected):
-        data_set.SOPInstanceUID = f"1.2.4.{n}"
-    assert [len(stack.instances) for stack in stacks_of(plain, corrected)] == [10, 10]
+    copies = merged(*(series(ImageType=["ORIGINAL", "PRIMARY", "M", mark]) for mark in ("ND", "DIS2D")))
+    assert [len(stack.instances) for stack in stacks_of(*copies)] == [10, 10]
 
 
 def test_orientation_that_jitters_in_the_last_digits_stays_one_stack():
@@ -73,11 +67,7 @@ def test_series_are_told_apart_by_their_uid_alone():
 
 
 def test_two_acquisitions_at_the_same_positions_become_two_stacks():
-    first = series(Sequence.T1N, SeriesInstanceUID="1.2.3", AcquisitionNumber=1)
-    second = series(Sequence.T1N, SeriesInstanceUID="1.2.3", AcquisitionNumber=2)
-    for n, data_set in enumerate(second):
-        data_set.SOPInstanceUID = f"1.2.4.{n}"
-    stacks = stacks_of(first, second)
+    stacks = stacks_of(*merged(*(series(Sequence.T1N, AcquisitionNumber=n) for n in (1, 2))))
     assert [len(stack.instances) for stack in stacks] == [10, 10]
     assert {len({i.acquisition.acquisition_number for i in stack.instances}) for stack in stacks} == {1}
     assert not any(stack.fault for stack in stacks)
@@ -94,14 +84,6 @@ def test_repeated_positions_that_nothing_tells_apart_are_refused():
     assert only(*merged(series(), series(volume=noise(seed=8)))).fault.startswith("repeated positions: 10")
 
 
-def merged(*datasets):
-    """The series under one UID, as software that rewrites UIDs may leave them."""
-    for number, one in enumerate(datasets):
-        for n, data_set in enumerate(one):
-            data_set.SeriesInstanceUID, data_set.SOPInstanceUID = "1.2.3", f"1.2.4.{number}.{n}"
-    return datasets
-
-
 def test_series_that_came_under_one_uid_are_told_apart_by_agent_inversion_and_description():
     study = merged(series(Sequence.T1N), series(Sequence.T1C), series(Sequence.T2W, EchoTime=99), series(Sequence.T2F, EchoTime=99))
     assert set(choose_stacks(received(*study).instances).stacks) == set(Sequence)
@@ -112,21 +94,14 @@ def test_many_inversion_times_of_one_series_never_serve():
 
 
 def test_many_time_points_never_serve():
-    points = [series(Sequence.T1N, SeriesInstanceUID="1.2.3", TemporalPositionIdentifier=t + 1) for t in range(5)]
-    for t, datasets in enumerate(points):
-        for n, data_set in enumerate(datasets):
-            data_set.SOPInstanceUID = f"1.2.4.{t}.{n}"
-    stacks = stacks_of(*points)
+    stacks = stacks_of(*merged(*(series(Sequence.T1N, TemporalPositionIdentifier=t + 1) for t in range(5))))
     assert len(stacks) == 5
     assert all(stack.fault == "one of 5 time points" for stack in stacks)
 
 
 def test_many_spin_echoes_are_the_source_of_a_map():
-    echoes = [series(Sequence.T2W, SeriesInstanceUID="1.2.3", EchoTime=te) for te in (20, 60, 100)]
-    for t, datasets in enumerate(echoes):
-        for n, data_set in enumerate(datasets):
-            data_set.SOPInstanceUID = f"1.2.4.{t}.{n}"
-    assert all("source of a T2 map" in stack.fault for stack in stacks_of(*echoes))
+    stacks = stacks_of(*merged(*(series(Sequence.T2W, EchoTime=te) for te in (20, 60, 100))))
+    assert ["source of a T2 map" in stack.fault for stack in stacks] == [True] * 3
 
 
 def test_a_repeated_instance_with_the_same_bytes_counts_once():

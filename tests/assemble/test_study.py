@@ -12,8 +12,6 @@ from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.synthesis import acquire, make_head, render
 from tests.support.received import received, series
 
-UNTAGGED = {"ContrastBolusAgent": None, "ContrastBolusVolume": None, "ContrastBolusStartTime": None}
-
 
 @pytest.fixture(scope="module")
 def head():

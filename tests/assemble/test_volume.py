@@ -41,13 +41,9 @@ def notes_of(everything: Received) -> tuple[str, ...]:
 
 
 def deflated(datasets) -> Received:
-    import zlib
-
-    everything = Received()
     for data_set in datasets:
-        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        everything.add(packer.compress(encoded(data_set)) + packer.flush(), DeflatedExplicitVRLittleEndian)
-    return everything
+        data_set.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    return received(datasets)
 
 
 def with_pixels(datasets, words: np.ndarray, **attributes):

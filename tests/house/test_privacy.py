@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from io import BytesIO
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset
 
 from cmdiff_dicom.assemble import assemble_study, choose_stacks, explain, plan_of
 from cmdiff_dicom.errors import Refused
@@ -17,6 +16,7 @@ from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume
 from cmdiff_dicom.receive import Intake
 from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.spool import Spool
+from tests.support.received import encoded
 
 MARKER = "CANARYBIRD"
 BIRTH = "18770707"
@@ -40,13 +40,6 @@ def instances(**overrides) -> list[Dataset]:
         for number, sequence in enumerate(Sequence)
         for instance in series_from_volume(Volume(pixels, grid), sequence, header, number=number + 1, **(NAMING | overrides))
     ]
-
-
-def data_set_bytes(instance: Dataset) -> bytes:
-    whole = BytesIO()
-    plain = Dataset({element.tag: element for element in instance})
-    dcmwrite(whole, plain, implicit_vr=False, little_endian=True, enforce_file_format=False)
-    return whole.getvalue()
 
 
 def everything_written(folder, capfd) -> str:
@@ -83,10 +76,10 @@ def test_a_marker_in_every_naming_element_is_found_in_no_ledger_no_log_no_reason
     spool, ledger = Spool(tmp_path / "spool", 0, 0), open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     intake = Intake(spool, ledger)
     sent = instances(**REFUSALS[fault])
-    assert MARKER in data_set_bytes(sent[0]).decode("latin-1")
+    assert MARKER in encoded(sent[0]).decode("latin-1")
     for instance in sent:
-        assert intake.accept(data_set_bytes(instance), "1.2.840.10008.1.2.1", "SCANNER") == 0x0000
-    assert intake.accept(data_set_bytes(sent[0])[:100], "1.2.840.10008.1.2.1", "SCANNER") != 0x0000
+        assert intake.accept(encoded(instance), "1.2.840.10008.1.2.1", "SCANNER") == 0x0000
+    assert intake.accept(encoded(sent[0])[:100], "1.2.840.10008.1.2.1", "SCANNER") != 0x0000
 
     (study,) = ledger.open_studies()
     received = ledger.instances(study.study_uid)

@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 
 from cmdiff_dicom.assemble.series import split_into_stacks
 from cmdiff_dicom.geometry import Geometry, Volume
 from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume
 from cmdiff_dicom.receive import read_instance
 from cmdiff_dicom.records import Blob, ReceivedInstance, Sequence, Stack
+from tests.support import instances
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STUDY = StudyHeader.of_seed(7)
@@ -41,11 +40,7 @@ class Received:
 
 def encoded(data_set: Dataset) -> bytes:
     """The data set's bytes in the transfer syntax of its file meta information."""
-    syntax = data_set.file_meta.TransferSyntaxUID
-    stream = DicomBytesIO()
-    stream.is_implicit_VR, stream.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
-    write_dataset(stream, data_set)
-    return stream.getvalue()
+    return instances.encoded(data_set, data_set.file_meta.TransferSyntaxUID)
 
 
 def received(*series: Iterable[Dataset], at: datetime = NOON) -> Received:
@@ -77,6 +72,14 @@ def series(sequence: Sequence = Sequence.T2F, volume: Volume | None = None, **op
     """One series of noise, or of `volume`; `options` as `series_from_volume` takes them."""
     number = options.pop("number", 1 + list(Sequence).index(sequence))
     return series_from_volume(volume or noise(seed=number), sequence, STUDY, number=number, **options)
+
+
+def merged(*datasets: list[Dataset]) -> tuple[list[Dataset], ...]:
+    """The series under one UID, as software that rewrites UIDs may leave them."""
+    for number, one in enumerate(datasets):
+        for n, data_set in enumerate(one):
+            data_set.SeriesInstanceUID, data_set.SOPInstanceUID = "1.2.3", f"1.2.4.{number}.{n}"
+    return datasets
 
 
 def stacks_of(*datasets: Iterable[Dataset], min_slices: int = 8) -> tuple[Stack, ...]:
