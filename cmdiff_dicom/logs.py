@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import traceback
 import warnings
 from contextlib import suppress
@@ -23,7 +24,11 @@ NOISY = ("pynetdicom", "pydicom", "highdicom", "celery", "kombu", "redis", "sqla
 
 
 def silence_libraries() -> None:
-    """Library loggers say nothing below CRITICAL and hand nothing to the root logger; warnings, which quote values, are off."""
+    """Library loggers say nothing below CRITICAL and hand nothing to the root logger; warnings, which quote values, are off.
+
+    So are the texts of exceptions that end a library's thread.
+    """
+    threading.excepthook = _tell_thread
     for name in NOISY:
         warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
         logger = logging.getLogger(name)
@@ -38,6 +43,11 @@ def log(step: str, **fields: str | int | float | bool | None) -> None:
     line |= {key: round(value, 3) if isinstance(value, float) else value for key, value in fields.items() if key in ALLOWED}
     with suppress(OSError, ValueError):  # a log that nobody reads any more stops nothing
         print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+def _tell_thread(fault: threading.ExceptHookArgs) -> None:
+    if fault.exc_value is not None:
+        log("thread", state="died", where=place(fault.exc_value))
 
 
 def place(error: BaseException) -> str:
