@@ -270,8 +270,9 @@ def test_an_image_without_pixels_is_unusable_by_name():
         volume_of(received(datasets))
 
 
-def test_colour_is_unusable_by_name():
-    datasets = series(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+@pytest.mark.parametrize(("samples", "meaning"), [(3, "RGB"), (1, "PALETTE COLOR")])
+def test_colour_is_unusable_by_name(samples, meaning):
+    datasets = series(SamplesPerPixel=samples, PhotometricInterpretation=meaning, PlanarConfiguration=0)
     with pytest.raises(UnreadablePixels, match="colour"):
         volume_of(received(datasets))
 
