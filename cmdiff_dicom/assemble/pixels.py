@@ -76,7 +76,7 @@ def decode_slice(data_set: Dataset) -> NDArray[np.float32]:
     Shapes: float32 (Rows, Columns). Raises: UnreadablePixels: cut short, colour, or in a form that cannot be decoded.
     Source: PS3.3 C.7.6.3.1 (stored values), C.11.1.1.2 (rescale), C.7.5.1.1.2 (padding).
     """
-    if number(data_set, "SamplesPerPixel", 1) != 1 or has_palette(data_set):
+    if number(data_set, "SamplesPerPixel", 1) != 1 or "PALETTE" in photometric_interpretation(data_set):
         raise UnreadablePixels("colour pixels where grey ones are wanted")
     syntax = data_set.file_meta.TransferSyntaxUID
     try:
@@ -183,10 +183,10 @@ def is_said(data_set: Dataset, keyword: str) -> bool:
     return keyword in data_set and data_set.get_item(keyword).value not in (None, "", b"")
 
 
-def has_palette(data_set: Dataset) -> bool:
-    """True where stored values are indices into a palette of colours."""
+def photometric_interpretation(data_set: Dataset) -> str:
+    """How pixels become brightness, or what stands there instead; bytes of a broken element are not parsed."""
     keyword = "PhotometricInterpretation"
-    return keyword in data_set and "PALETTE" in str(data_set.get_item(keyword).value)  # bytes or text, whatever they are
+    return str(data_set.get_item(keyword).value) if keyword in data_set else ""
 
 
 def oddities(data_set: Dataset) -> set[str]:

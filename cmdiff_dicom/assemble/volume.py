@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmdiff_dicom.assemble.pixels import decode_slice, oddities, read_data_set
+from cmdiff_dicom.assemble.pixels import decode_slice, oddities, photometric_interpretation, read_data_set
 from cmdiff_dicom.assemble.slices import geometry_of
 from cmdiff_dicom.errors import UnreadablePixels
 from cmdiff_dicom.geometry import Volume
@@ -43,7 +43,7 @@ def read_volume(stack: Stack, read: ReadBytes) -> tuple[Volume, tuple[str, ...]]
             raise UnreadablePixels(f"{place}: {values.shape} pixels found, {geometry.shape[1:]} wanted")
         array[k] = values
         odd.update(oddities(data_set))
-        is_inverted = is_inverted or str(data_set.get("PhotometricInterpretation")) == "MONOCHROME1"
+        is_inverted = is_inverted or "MONOCHROME1" in photometric_interpretation(data_set)
     if np.isnan(array).any():
         array[np.isnan(array)] = np.nanmin(array)
     if is_inverted:  # the least value is shown white (PS3.3 C.7.6.3.1.2)
