@@ -16,7 +16,7 @@ from cmdiff_dicom.analyse import analyse
 from cmdiff_dicom.research.brats import LabelledStudy, find_studies, read_study
 from cmdiff_dicom.research.evaluation import REFERENCE
 from cmdiff_dicom.segment import Segmenter, load_segmenter
-from tests.support.nifti_dicom import turned
+from tests.support.grids import turned
 from tests.support.reading import dice_of_regions, resampled_labels
 
 

@@ -7,13 +7,10 @@ from cmdiff_dicom.geometry import Geometry, Volume
 from cmdiff_dicom.prepare import brain
 from cmdiff_dicom.prepare.brain import find_brain, finish_mask, stripped_brain
 from cmdiff_dicom.records import Sequence
+from cmdiff_dicom.research.metrics import dice
 from cmdiff_dicom.synthesis import make_head, render
-from tests.prepare.test_grid import reordered
-from tests.support.nifti_dicom import brats_files, read_nifti, turned
-
-
-def dice(a, b) -> float:
-    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+from tests.support.grids import reordered, turned
+from tests.support.nifti_dicom import brats_files, read_nifti
 
 
 def ball(shape, centre, radius):

@@ -1,13 +1,12 @@
 """The model grid lies along the patient's axes, on the reference's own lattice; what already fits is copied bit for bit."""
 
-from itertools import permutations, product
-
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from cmdiff_dicom.geometry import Geometry, Volume
 from cmdiff_dicom.prepare.grid import box_around, crop_grid, onto_grid, patient_grid, smoothed_for
+from tests.support.grids import ORDERS, reordered
 
 
 def grid_of(shape=(9, 12, 10), spacing=(1.0, 1.0, 1.0), origin=(-4.3, 7.25, 11.5), turn=(0.0, 0.0, 0.0)) -> Geometry:
@@ -19,25 +18,6 @@ def grid_of(shape=(9, 12, 10), spacing=(1.0, 1.0, 1.0), origin=(-4.3, 7.25, 11.5
 
 def noise(grid: Geometry, seed: int = 0) -> Volume:
     return Volume(np.random.default_rng(seed).normal(100, 20, grid.shape).astype(np.float32), grid)
-
-
-def reordered(volume: Volume, axes, flips) -> Volume:
-    """The physically same volume with its voxel axes permuted and flipped."""
-    array, matrix = volume.array.transpose(axes), volume.geometry.mm_from_index.copy()
-    matrix[:3, :3] = matrix[:3, list(axes)]
-    for axis, flip in enumerate(flips):
-        if flip:
-            matrix[:3, 3] += matrix[:3, axis] * (array.shape[axis] - 1)
-            matrix[:3, axis] *= -1
-            array = np.flip(array, axis)
-    return Volume(np.ascontiguousarray(array), Geometry(array.shape, matrix, volume.geometry.frame_of_reference_uid))
-
-
-ORDERS = [(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]
-
-
-def test_there_are_48_orders_of_a_volumes_axes():
-    assert len(ORDERS) == 48
 
 
 def test_a_grid_of_1_mm_along_the_patients_axes_is_its_own_model_grid():

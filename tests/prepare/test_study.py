@@ -8,7 +8,7 @@ from cmdiff_dicom.geometry import Geometry, Volume, resample
 from cmdiff_dicom.prepare import prepare_study, study
 from cmdiff_dicom.records import Sequence
 from cmdiff_dicom.synthesis import acquire, make_head, render
-from tests.prepare.test_grid import ORDERS, reordered
+from tests.support.grids import ORDERS, reordered
 from tests.support.nifti_dicom import read_nifti
 
 

@@ -7,9 +7,10 @@ from scipy.spatial.transform import Rotation
 from cmdiff_dicom.geometry import Geometry, Volume, resample
 from cmdiff_dicom.prepare.grid import box_around, crop_grid, onto_grid, patient_grid
 from cmdiff_dicom.records import ModelIdentity, Sampling, SegmentationResult
+from cmdiff_dicom.research.metrics import dice
 from cmdiff_dicom.restore import restore_probability
 from cmdiff_dicom.synthesis import make_head
-from tests.prepare.test_grid import ORDERS, reordered
+from tests.support.grids import ORDERS, reordered
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,6 @@ def there_and_back(label: Volume) -> np.ndarray:
     """A label drawn on the scanner's grid, taken to the model grid and restored: WT (k, j, i)."""
     grid = patient_grid(label.geometry)
     return restore_probability(result_on(grid, onto_grid(label, grid)), label.geometry)[0] > 0.5
-
-
-def dice(a, b) -> float:
-    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
 
 
 def scanner(tumour: Volume, spacing, turn=(0, 0, 0)) -> Volume:

@@ -11,6 +11,7 @@ from cmdiff_dicom.geometry import Geometry, Volume
 from cmdiff_dicom.phantom.mri import StudyHeader, series_from_volume, uid_of, write_series
 from cmdiff_dicom.phantom.study import PROTOCOLS
 from cmdiff_dicom.records import Sequence
+from tests.support.grids import turned
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -24,32 +25,6 @@ def read_nifti(path: Path) -> Volume:
     affine = LPS_FROM_RAS @ image.affine
     affine[:, :3] = affine[:, [2, 1, 0]]
     return Volume(array, Geometry(array.shape, affine), path.name)
-
-
-def turned_grid(geometry: Geometry, degrees: float, axis=(0.4, 1.0, 0.3)) -> Geometry:
-    """A grid of the same spacing turned about the centre, large enough to hold all of the old one."""
-    from scipy.spatial.transform import Rotation
-
-    unit = np.array(axis) / np.linalg.norm(axis)
-    turn = Rotation.from_rotvec(np.radians(degrees) * unit).as_matrix()
-    steps = turn @ geometry.mm_from_index[:3, :3]
-    corners = geometry.mm(np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(geometry.shape) - 1))
-    reach = np.abs((corners - geometry.centre_mm) @ np.linalg.inv(steps).T).max(axis=0)
-    shape = tuple(int(n) for n in 2 * np.ceil(reach) + 1)
-    affine = np.eye(4)
-    affine[:3, :3] = steps
-    affine[:3, 3] = geometry.centre_mm - steps @ ((np.array(shape) - 1) / 2)
-    return Geometry(shape, affine)
-
-
-def turned(volume: Volume, degrees: float, order: int = 3) -> Volume:
-    """The volume sampled on a turned grid; cubic, so that the turn itself blurs little; never below the least value."""
-    from scipy import ndimage
-
-    onto = turned_grid(volume.geometry, degrees)
-    between = volume.geometry.index_from_mm @ onto.mm_from_index
-    values = ndimage.affine_transform(volume.array, between[:3, :3], between[:3, 3], output_shape=onto.shape, order=order)
-    return Volume(np.maximum(values, volume.array.min()).astype(np.float32), onto, volume.name)
 
 
 def write_nifti_study(folder: Path, files: Mapping[Sequence, Path], *, key: str = "", is_reversed: bool = False, turn_deg: float = 0.0) -> Path:

@@ -44,7 +44,6 @@ def resampled_labels(labels: np.ndarray, grid: Geometry, onto: Geometry) -> np.n
 
 def dice_of_regions(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Dice of WT, TC and ET."""
-    from cmdiff_dicom.research.metrics import dice
+    from cmdiff_dicom.phantom.show import region_dice
 
-    pairs = zip(("WT", "TC", "ET"), regions_from_labels(labels), regions_from_labels(truth), strict=True)
-    return {name: dice(ours, theirs) for name, ours, theirs in pairs}
+    return {region.name: score for region, score in region_dice(labels, truth).items()}

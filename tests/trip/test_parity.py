@@ -14,7 +14,8 @@ from cmdiff_dicom.research.evaluation import REFERENCE
 from cmdiff_dicom.segment import load_segmenter
 from cmdiff_dicom.segment_folder import SEGMENTED, Memory, segment_folder
 from cmdiff_dicom.settings import SegmentSettings
-from tests.support.nifti_dicom import brats_files, turned_grid, write_nifti_study
+from tests.support.grids import turned_grid
+from tests.support.nifti_dicom import brats_files, write_nifti_study
 from tests.support.reading import dice_of_regions, labels_on, resampled_labels
 
 pytestmark = pytest.mark.slow
