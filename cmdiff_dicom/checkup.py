@@ -168,6 +168,10 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         advice = "start Redis or correct [queue] url; `cmdiff-dicom run` brings its own"
         yield Finding("Redis", level, f"{where}: {error}", advice)
         return
+    if not bell.takes_messages():
+        advice = "see its memory, its disk, and whether it is a replica"
+        yield Finding("Redis", "FAIL", f"{where} answers, but takes no messages", advice)
+        return
     counts = ", ".join(f"{queue} {count}" for queue, count in waiting.items())
     yield Finding("Redis", "OK", f"{where}, messages waiting: {counts}")
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
 
@@ -55,8 +56,8 @@ def pacs_in(folder: Path, **faults):
 
 
 def test_where_all_is_in_place_nothing_fails(settings_with, tmp_path):
-    with EmbeddedRedis(tmp_path / "redis") as redis, pacs_in(tmp_path) as pacs:
-        settings = settings_with([pacs], queue={"url": redis.url})
+    with EmbeddedRedis(tmp_path / "redis") as server, pacs_in(tmp_path) as pacs:
+        settings = settings_with([pacs], queue={"url": server.url})
         with services.listening(settings):
             levels = {finding.about: finding.level for finding in check_everything(settings)}
     assert levels.pop("last caller") == "WARN"  # nobody called yet, and our own question does not count
@@ -142,6 +143,12 @@ def test_the_default_redis_only_warns_where_it_is_away_and_that_of_run_is_found(
     assert found(settings_with(queue=queue), "Redis").level in ("OK", "WARN")
     with EmbeddedRedis(tmp_path / "state" / "redis"):
         assert found(settings_with(queue=queue), "Redis").found.startswith("that of `cmdiff-dicom run`")
+
+
+def test_a_redis_that_answers_and_takes_no_messages_fails(settings_with, tmp_path):
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        redis.Redis(unix_socket_path=str(tmp_path / "redis" / "redis.sock")).config_set("maxmemory", "1")
+        assert found(settings_with(queue={"url": server.url}), "Redis").level == "FAIL"
 
 
 def test_no_password_of_redis_is_shown(settings_with):
