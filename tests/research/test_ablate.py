@@ -17,6 +17,7 @@ from cmdiff_dicom.segment import Segmenter
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.segmenter import box_around
 from cmdiff_dicom.segment.weights import build_network, save_weights
+from tests.support.commands import called
 
 SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4, precision="float32")
 BASE = np.array([[0.9, 0.8, 0.7], [0.8, 0.7, 0.6], [0.7, 0.8, 0.6]])
@@ -112,16 +113,13 @@ def in_small(tmp_path_factory, write):
     return place
 
 
-def called(in_small, *more):
-    parser = argparse.ArgumentParser()
-    ablate.add_arguments(parser)
-    weights = ["--weights", str(in_small / "full.safetensors"), "--device", "cpu"]
-    return ablate.run(parser.parse_args(["--data", str(in_small / "studies"), *weights, *more]))
+def ablated(in_small, weights, *more):
+    return called("ablate", "--data", in_small / "studies", "--weights", in_small / weights, "--device", "cpu", *more)
 
 
 def test_one_run_in_small_measures_every_row_of_every_study_asked_for(in_small, capsys):
     control, file = in_small / "control.safetensors", in_small / "out.json"
-    assert called(in_small, "--control", str(control), "--json", str(file)) == 0
+    assert ablated(in_small, "full.safetensors", "--control", control, "--json", file) == 0
     report = json.loads(file.read_text())
     assert report["studies"] == ["BraTS2021_00001", "BraTS2021_00002"]
     wanted = {comparison.DEFAULT, comparison.DIRECT, comparison.CONTROL, "w 0: samples alone", "filter adaptive"}
@@ -138,15 +136,12 @@ def test_one_run_in_small_measures_every_row_of_every_study_asked_for(in_small, 
 
 def test_a_part_that_the_split_does_not_have_is_a_named_fault(in_small):
     with pytest.raises(SettingsFault, match="no part 'tuning'"):
-        called(in_small, "--parts", "tuning,test")
+        ablated(in_small, "full.safetensors", "--parts", "tuning,test")
 
 
 def test_a_control_in_the_place_of_the_full_model_is_a_named_fault(in_small):
-    parser = argparse.ArgumentParser()
-    ablate.add_arguments(parser)
-    given = ["--data", str(in_small / "studies"), "--weights", str(in_small / "control.safetensors"), "--device", "cpu"]
     with pytest.raises(SettingsFault, match="control without diffusion"):
-        ablate.run(parser.parse_args(given))
+        ablated(in_small, "control.safetensors")
 
 
 def test_the_help_teaches_how_to_read_the_table():

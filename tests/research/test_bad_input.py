@@ -1,6 +1,5 @@
 """Bad input: each kind ends as a named error, or as a named, correct, empty result."""
 
-import argparse
 import json
 
 import numpy as np
@@ -10,7 +9,6 @@ from safetensors.torch import save_file
 
 from cmdiff_dicom.errors import SettingsFault, WeightsFault
 from cmdiff_dicom.records import PreparedStudy, Sequence
-from cmdiff_dicom.research import ablate, evaluate, train
 from cmdiff_dicom.research.augment import Augmenter
 from cmdiff_dicom.research.brats import UnusableStudy, read_study
 from cmdiff_dicom.research.plan import Plan
@@ -18,20 +16,20 @@ from cmdiff_dicom.research.studies import load_studies
 from cmdiff_dicom.research.training import Training
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.weights import build_network, load_weights, save_weights
+from tests.support.commands import called
 
 SILENT = Recipe(widths=(8, 8, 16, 16), condition=8, denoiser_widths=(8, 8, 16), steps=1, samples=1, threshold=1.0, precision="float32")
 """Of a network that calls nothing tumour."""
-COMMANDS = {"evaluate": (evaluate, "--weights"), "ablate": (ablate, "--weights"), "train": (train, "--from")}
 
 
-def called(command, folder, tmp_path, weights, *more):
+def called_on(command, folder, tmp_path, weights, *more):
     """The command on a folder, with weights."""
-    module, option = COMMANDS[command]
-    where = {"evaluate": ["--json", str(tmp_path / "out.json")], "ablate": [], "train": ["--out", str(tmp_path / "run")]}[command]
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    given = ["--data", str(folder), option, str(weights), "--device", "cpu", *where, *more]
-    return module.run(parser.parse_args(given))
+    own = {
+        "evaluate": ["--weights", weights, "--json", tmp_path / "out.json"],
+        "ablate": ["--weights", weights],
+        "train": ["--from", weights, "--out", tmp_path / "run"],
+    }
+    return called(command, "--data", folder, "--device", "cpu", *own[command], *more)
 
 
 @pytest.fixture
@@ -86,18 +84,18 @@ def test_a_spoiled_sequence_is_named_with_its_file(write, tmp_path, change, said
 def test_a_folder_with_a_modality_missing_is_a_named_error_of_every_command(write, tmp_path, weights, ending, name, capsys):
     write(tmp_path / "studies", "A_1", skip=(ending,))
     with pytest.raises(SettingsFault, match=f"no study that could be evaluated; 1 skipped\n  A_1: missing {name}$"):
-        called("evaluate", tmp_path / "studies", tmp_path, weights)
+        called_on("evaluate", tmp_path / "studies", tmp_path, weights)
     for command, more in (("train", ()), ("ablate", ("--parts", "all"))):
         with pytest.raises(UnusableStudy, match="no usable study"):
-            called(command, tmp_path / "studies", tmp_path, weights, *more)
+            called_on(command, tmp_path / "studies", tmp_path, weights, *more)
         assert f"skipped: A_1: missing {name}\n" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["evaluate", "ablate", "train"])
 def test_a_folder_without_studies_is_a_named_error(tmp_path, weights, command):
     more = ("--parts", "all") if command == "ablate" else ()
     with pytest.raises((SettingsFault, UnusableStudy), match=r"no (usable )?study"):
-        called(command, tmp_path / "nowhere", tmp_path, weights, *more)
+        called_on(command, tmp_path / "nowhere", tmp_path, weights, *more)
 
 
 # --- no tumour --------------------------------------------------------------------------------
@@ -114,7 +112,7 @@ def without_tumour(place):
 
 def test_a_study_without_tumour_is_right_where_nothing_is_said(write, tmp_path, weights, as_it_is, capsys):
     without_tumour(write(tmp_path / "studies", "A_1"))
-    assert called("evaluate", tmp_path / "studies", tmp_path, weights, "--predictions", str(tmp_path / "said")) == 0
+    assert called_on("evaluate", tmp_path / "studies", tmp_path, weights, "--predictions", tmp_path / "said") == 0
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["mean"]["dice"] == {"WT": 1, "TC": 1, "ET": 1, "NCR": 1, "ED": 1}
     assert set(report["mean"]["hd95_mm"].values()) == {0} and report["studies"][0]["volume_ml"] == {"NCR": 0, "ED": 0, "ET": 0}
@@ -152,7 +150,7 @@ def rewritten(path, **changes):
     save_file(tensors, path, metadata={"recipe": json.dumps(content)})
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["evaluate", "ablate", "train"])
 @pytest.mark.parametrize(
     ("changes", "said"),
     (
@@ -169,15 +167,15 @@ def test_weights_that_this_version_cannot_use_are_refused_by_every_command(write
     write(tmp_path / "studies", "A_1")
     rewritten(tmp_path / "odd.safetensors", **changes)
     with pytest.raises(WeightsFault, match=said):
-        called(command, tmp_path / "studies", tmp_path, tmp_path / "odd.safetensors")
+        called_on(command, tmp_path / "studies", tmp_path, tmp_path / "odd.safetensors")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["evaluate", "ablate", "train"])
 def test_damaged_weights_are_refused_by_every_command(write, tmp_path, weights, command):
     write(tmp_path / "studies", "A_1")
     weights.write_bytes(weights.read_bytes()[:200])
     with pytest.raises(WeightsFault, match="damaged"):
-        called(command, tmp_path / "studies", tmp_path, weights)
+        called_on(command, tmp_path / "studies", tmp_path, weights)
 
 
 # --- options ----------------------------------------------------------------------------------
@@ -186,13 +184,13 @@ def test_damaged_weights_are_refused_by_every_command(write, tmp_path, weights, 
 def test_a_patch_that_does_not_fit_the_grid_is_a_named_error(write, tmp_path, weights):
     write(tmp_path / "studies", "A_1")
     with pytest.raises(SettingsFault, match="multiples of 16"):
-        called("train", tmp_path / "studies", tmp_path, weights, "--side", "40")
+        called_on("train", tmp_path / "studies", tmp_path, weights, "--side", 40)
 
 
 def test_a_part_that_the_weights_do_not_have_is_a_named_error(write, tmp_path, weights):
     write(tmp_path / "studies", "A_1")
     with pytest.raises(SettingsFault, match="no part 'test'"):
-        called("evaluate", tmp_path / "studies", tmp_path, weights, "--part", "test")
+        called_on("evaluate", tmp_path / "studies", tmp_path, weights, "--part", "test")
 
 
 # --- progress ---------------------------------------------------------------------------------
@@ -203,7 +201,7 @@ def test_evaluation_says_how_far_it_is_and_at_the_end_what_it_skipped(write, tmp
         write(tmp_path / "studies", name)
     write(tmp_path / "studies", "B_1", odd=spoiled(np.nan))
     (write(tmp_path / "studies", "D_1") / "D_1_t2.nii.gz").write_bytes(b"\x1f\x8b not an image")
-    assert called("evaluate", tmp_path / "studies", tmp_path, weights) == 0
+    assert called_on("evaluate", tmp_path / "studies", tmp_path, weights) == 0
     printed = capsys.readouterr()
     assert all(f"{n}/4, " in printed.err for n in (1, 2, 3, 4)) and "0 s left  skipped D_1" in printed.err
     first, second = printed.out.splitlines()[-2:]

@@ -1,6 +1,5 @@
 """Training: repeatable, resumable as if it had not been cut, and honest about its curves."""
 
-import argparse
 import csv
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 from scipy import ndimage
 
 from cmdiff_dicom.errors import SettingsFault
-from cmdiff_dicom.research import train
 from cmdiff_dicom.research.augment import Augmenter, without_enhancement
 from cmdiff_dicom.research.heads import synthetic_studies
 from cmdiff_dicom.research.objective import Objective, noisy_state, region_loss
@@ -18,6 +16,7 @@ from cmdiff_dicom.research.studies import load_studies
 from cmdiff_dicom.research.training import Training
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.weights import build_network, load_weights, save_weights
+from tests.support.commands import called
 
 SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4)
 PLAN = Plan(steps=6, side=32, wide_side=32, synthetic=0, warm_up=2, checkpoint_s=0.0, evaluate_s=1e9, half=False)
@@ -103,10 +102,8 @@ def test_fine_tuning_starts_from_the_given_weights(folder, tmp_path):
 def test_a_control_fine_tuned_from_the_full_model_keeps_its_encoder_and_carries_a_version_of_its_own(folder, tmp_path):
     network = build_network(SMALL)
     save_weights(tmp_path / "full.safetensors", network, SMALL.but(version="2026.1"))
-    parser = argparse.ArgumentParser()
-    train.add_arguments(parser)
-    given = f"--data {folder} --out {tmp_path / 'run'} --from {tmp_path / 'full.safetensors'} --control --steps 1 --side 32 --wide-side 32"
-    assert train.run(parser.parse_args([*given.split(), "--name", "mine"])) == 0
+    where = ("--data", folder, "--out", tmp_path / "run", "--from", tmp_path / "full.safetensors")
+    assert called("train", *where, "--control", "--steps", 1, "--side", 32, "--wide-side", 32, "--name", "mine") == 0
     control, recipe, _ = load_weights(tmp_path / "run" / "weights.safetensors")
     assert control.denoiser is None and (recipe.network, recipe.version) == ("direct-3d", "mine")
     assert set(control.state_dict()) == {name for name in network.state_dict() if name.startswith("encoder.")}
