@@ -9,6 +9,7 @@ afterwards, element for element from the source, so that nothing a PACS matches 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def repaired_copies(sources: Sequence[Dataset], grid: Geometry) -> list[Dataset]
     orientation = _shared_orientation(sources, grid)
     first = sources[0]
     frame_of_reference = (
-        next((str(source.FrameOfReferenceUID) for source in sources if source.get("FrameOfReferenceUID")), "")
+        next((str(uid) for source in sources if (uid := value_of(source, "FrameOfReferenceUID"))), "")
         or grid.frame_of_reference_uid
         or derived_uid(str(first.SeriesInstanceUID), "frame of reference")
     )
@@ -70,9 +71,9 @@ def repaired_copies(sources: Sequence[Dataset], grid: Geometry) -> list[Dataset]
     for k, source in enumerate(sources):
         copy = Dataset()
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
-            setattr(copy, keyword, str(source.get(keyword)))
+            setattr(copy, keyword, str(value_of(source, keyword)))
         for keyword in _EQUIPMENT_AND_LOSS:
-            if source.get(keyword):
+            if value_of(source, keyword):
                 _copy_element(source, copy, keyword)
         for keyword in _BLANK_IF_MISSING:
             setattr(copy, keyword, "")
@@ -99,6 +100,14 @@ def copy_patient_and_study(source: Dataset, onto: Dataset) -> None:
         _copy_element(source, onto, keyword)
         if keyword not in onto and keyword in _BLANK_IF_MISSING:
             setattr(onto, keyword, "")
+
+
+def value_of(source: Dataset, keyword: str) -> Any:
+    """What an element says; None where it is absent, empty, or so garbled that pydicom cannot read it."""
+    try:
+        return source.get(keyword) or None
+    except Exception:  # garbled bytes raise all kinds
+        return None
 
 
 def decimals(source: Dataset, keyword: str, count: int) -> list[str]:

@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 import cmdiff_dicom
 from cmdiff_dicom.encode.codes import BRAIN, MEANINGS, MORPHOLOGICALLY_ABNORMAL
 from cmdiff_dicom.encode.readback import check_written
-from cmdiff_dicom.encode.repair import copy_patient_and_study, decimals, repaired_copies
+from cmdiff_dicom.encode.repair import copy_patient_and_study, decimals, repaired_copies, value_of
 from cmdiff_dicom.encode.uids import derived_uid
 from cmdiff_dicom.errors import EncodingFault
 from cmdiff_dicom.geometry import Geometry
@@ -60,7 +60,7 @@ def encode_seg(
     try:
         copies = repaired_copies(sources, label_map.geometry)
         seg = _build(label_map, numbers, copies, key=key, created_at=local_time, revision=revision)
-        copy_patient_and_study(next((source for source in sources if source.get("PatientID")), sources[0]), seg)
+        copy_patient_and_study(next((source for source in sources if value_of(source, "PatientID")), sources[0]), seg)
         _stamp(seg, key, local_time)
         _pad_with_null(seg)
         buffer = BytesIO()
@@ -89,14 +89,14 @@ def _check_labels(label_map: LabelMap, present: Sequence[Label]) -> None:
 
 def _check_sources(grid: Geometry, sources: Sequence[Dataset]) -> None:
     """The label map's slices are those of one series, in order."""
-    shapes = {(int(source.get("Rows") or 0), int(source.get("Columns") or 0)) for source in sources}
+    shapes = {(int(value_of(source, "Rows") or 0), int(value_of(source, "Columns") or 0)) for source in sources}
     if len(sources) != grid.shape[0] or shapes != {grid.shape[1:]}:
         raise EncodingFault(
             f"encode: {len(sources)} source images of {sorted(shapes)} pixels for a label map of {grid.shape}; "
             "the reference series and the analysis do not belong together"
         )
     for keyword in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"):
-        if len({str(source.get(keyword)) for source in sources if source.get(keyword)}) > 1:
+        if len({str(value) for source in sources if (value := value_of(source, keyword))}) > 1:
             raise EncodingFault(f"encode: the source images have more than one {keyword}, wanted one series")
     corner = np.array([[k, 0, 0] for k in range(grid.shape[0])])
     positions = np.array(
@@ -216,7 +216,7 @@ def _in_the_sources_zone(created_at: datetime, source: Dataset) -> datetime:
     """
     if created_at.tzinfo is None:
         return created_at
-    offset = re.fullmatch(r"([+-])([01]\d)([0-5]\d)", str(source.get("TimezoneOffsetFromUTC") or "").strip())
+    offset = re.fullmatch(r"([+-])([01]\d)([0-5]\d)", str(value_of(source, "TimezoneOffsetFromUTC") or "").strip())
     if offset is None:
         return created_at.astimezone().replace(tzinfo=None)
     ahead = timedelta(hours=int(offset[2]), minutes=int(offset[3]))

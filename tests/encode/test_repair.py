@@ -142,6 +142,15 @@ def test_a_sequence_cut_short_is_left_out_and_does_not_stop_the_result():
     assert "ReferencedStudySequence" not in encoded(sources, geometry)
 
 
+@pytest.mark.parametrize("keyword", ["PatientID", "DeviceSerialNumber", "LossyImageCompression", "TimezoneOffsetFromUTC", "PatientName"])
+def test_an_element_of_a_vr_that_does_not_exist_does_not_stop_the_result(keyword):
+    geometry = grid()
+    sources = series(geometry)
+    for source in sources:
+        source[keyword] = RawDataElement(Tag(keyword), "Q?", 4, b"\x01\x02ab", 0, False, True)
+    assert encoded(sources, geometry).Modality == "SEG"
+
+
 def test_where_the_first_slice_names_no_patient_the_next_that_does_tells_who_it_is():
     geometry = grid()
     sources = series(geometry)
