@@ -34,6 +34,13 @@ def at_home(path: Path) -> Path:
         raise ValueError("nobody's home is known by that ~") from None
 
 
+def checked_ae_title(title: str) -> str:
+    """An AE title of 1 to 16 characters without backslash or control characters (PS3.5 6.2)."""
+    if not 1 <= len(title.strip()) <= 16 or "\\" in title or not title.isprintable() or not title.isascii():
+        raise ValueError("an AE title has 1 to 16 ASCII characters and no backslash")
+    return title.strip()
+
+
 def written_as(pattern: str, wanted: str) -> AfterValidator:
     """A text that the pattern matches as a whole; else what is wanted is told."""
 
@@ -46,6 +53,8 @@ def written_as(pattern: str, wanted: str) -> AfterValidator:
 
 
 Place = Annotated[Path, AfterValidator(at_home)]
+AETitle = Annotated[str, AfterValidator(checked_ae_title)]
+SOPClass = Annotated[str, written_as(r"(?=.{,64}\Z)[0-9]+(\.[0-9]+)+", "the UID of a SOP class, as 1.2.840.10008.5.1.4.1.1.4")]
 LedgerUrl = Annotated[
     str,
     written_as(
@@ -67,32 +76,15 @@ class Slice(BaseModel):
 class ListenSettings(Slice):
     """Who we are on the network, and who may call."""
 
-    ae_title: str = "CMDIFF"
+    ae_title: AETitle = "CMDIFF"
     host: str = "0.0.0.0"  # noqa: S104  a DICOM node is there to be reached
     port: int = Field(default=11112, ge=1, le=65535)
-    calling_ae_titles: tuple[str, ...] = ()
+    calling_ae_titles: tuple[AETitle, ...] = ()
     check_called_ae_title: bool = True
-    only_sop_classes: tuple[str, ...] = ()
+    only_sop_classes: tuple[SOPClass, ...] = ()
     max_associations: int = Field(default=25, ge=1)
     max_object_mb: int = Field(default=2048, ge=1)
     idle_timeout_s: float = Field(default=60.0, gt=0)
-
-    @field_validator("ae_title")
-    @classmethod
-    def _fits(cls, title: str) -> str:
-        return checked_ae_title(title)
-
-    @field_validator("calling_ae_titles")
-    @classmethod
-    def _fit(cls, titles: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(checked_ae_title, titles))
-
-    @field_validator("only_sop_classes")
-    @classmethod
-    def _are_uids(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"[0-9]+(\.[0-9]+)+", uid) and len(uid) <= 64 for uid in classes):
-            raise ValueError("a SOP class is named by its UID, as 1.2.840.10008.5.1.4.1.1.4")
-        return classes
 
 
 class SpoolSettings(Slice):
@@ -227,13 +219,6 @@ class Settings(Slice):
     @property
     def _ledger_file(self) -> Path:
         return self.state.absolute() / "ledger.sqlite"
-
-
-def checked_ae_title(title: str) -> str:
-    """An AE title of 1 to 16 characters without backslash or control characters (PS3.5 6.2)."""
-    if not 1 <= len(title.strip()) <= 16 or "\\" in title or not title.isprintable() or not title.isascii():
-        raise ValueError("an AE title has 1 to 16 ASCII characters and no backslash")
-    return title.strip()
 
 
 def settings_file(path: Path | None, environment: Mapping[str, str]) -> Path | None:

@@ -143,7 +143,7 @@ def test_a_file_that_is_no_toml_is_a_fault(tmp_path):
     ("line", "words"),
     [
         ('calling_ae_titles = ["SCANNER", "ABCDEFGHIJKLMNOPQ"]', "1 to 16"),
-        ('only_sop_classes = ["MR Image Storage"]', "by its UID"),
+        ('only_sop_classes = ["MR Image Storage"]', "listen.only_sop_classes.0: wanted the UID of a SOP class"),
     ],
 )
 def test_callers_and_classes_that_nobody_could_have_are_faults(tmp_path, line, words):
