@@ -15,8 +15,9 @@ from typing import Any
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance, Verification
 
 from cmdiff_dicom.logs import log, place
 from cmdiff_dicom.receive.connection import IDLE_S, SELECT_S
@@ -75,6 +76,7 @@ class _StoreFirst(AnnouncedQueue):
         if isinstance(message, C_STORE) and message.MessageID is not None:  # all that an answer needs
             self._store(context_id, message)
         else:
+            _complete(message)
             super().put(item, block, timeout)
 
 
@@ -122,6 +124,19 @@ class StoringProvider(DIMSEServiceProvider):  # type: ignore[misc]
         response = P_DATA()
         response.presentation_data_value_list = [[context_id, b"\x03" + encode_store_response(request, status)]]
         self.dul.send_pdu(response)
+
+
+def _complete(message: Any) -> None:
+    """What a command leaves out and can mean one thing alone is there: the library would overlook it, and answer nothing.
+
+    A report without its Event Type ID says nothing that counts, which is answered too.
+    """
+    if isinstance(message, C_ECHO):
+        message.AffectedSOPClassUID = message.AffectedSOPClassUID or Verification
+    elif isinstance(message, N_EVENT_REPORT):
+        message.AffectedSOPClassUID = message.AffectedSOPClassUID or StorageCommitmentPushModel
+        message.AffectedSOPInstanceUID = message.AffectedSOPInstanceUID or StorageCommitmentPushModelInstance
+        message.EventTypeID = message.EventTypeID or 0
 
 
 def encode_store_response(request: C_STORE, status: int) -> bytes:

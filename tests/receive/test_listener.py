@@ -248,6 +248,19 @@ def test_a_peer_may_report_storage_commitment_on_an_association_of_its_own(node)
     assert (event_type, information.TransactionUID) == (2, "1.2.77")
 
 
+@pytest.mark.parametrize("left_out", [(0x0002, 0x1000), (0x1002,)], ids=["class and instance", "event type"])
+def test_a_report_whose_command_leaves_something_out_is_answered_and_taken(node, left_out):
+    with reporting_peer(node.port) as peer:
+        assert peer.report(report_on("1.2.77"), left_out=left_out) == 0x0000
+    assert len(node.reports) == 1
+
+
+def test_an_echo_that_names_no_class_is_answered(node):
+    with RawPeer(node.port) as peer:
+        peer.associate([(VERIFICATION, (IMPLICIT,))])
+        assert peer.echo(left_out=(0x0002,)) == 0x0000
+
+
 def test_reports_are_taken_while_the_disk_is_low(node):
     """Their senders try them once, and they bring nothing to store."""
     node.may_accept.clear()

@@ -54,15 +54,15 @@ class RawPeer:
         pdu_type, body = self.receive()
         return status_of(body) if pdu_type == P_DATA else -1
 
-    def echo(self, context_id=1) -> int:
-        command = _command((0x0002, _uid(VERIFICATION)), (0x0100, _us(0x0030)), (0x0110, _us(7)), (0x0800, _us(0x0101)))
-        self.send(P_DATA, _pdv(context_id, 3, command))
+    def echo(self, context_id=1, left_out=()) -> int:
+        elements = ((0x0002, _uid(VERIFICATION)), (0x0100, _us(0x0030)), (0x0110, _us(7)), (0x0800, _us(0x0101)))
+        self.send(P_DATA, _pdv(context_id, 3, _command(*(one for one in elements if one[0] not in left_out))))
         pdu_type, body = self.receive()
         return status_of(body) if pdu_type == P_DATA else -1
 
-    def report(self, information: bytes, event_type=1, context_id=1) -> int:
+    def report(self, information: bytes, event_type=1, context_id=1, left_out=()) -> int:
         """The status that a storage commitment report is answered with; `information` in Implicit VR Little Endian."""
-        command = _command(
+        elements = (
             (0x0002, _uid(COMMITMENT)),
             (0x0100, _us(0x0100)),
             (0x0110, _us(9)),
@@ -70,7 +70,7 @@ class RawPeer:
             (0x1000, _uid(COMMITMENT_INSTANCE)),
             (0x1002, _us(event_type)),
         )
-        self.send(P_DATA, _pdv(context_id, 3, command))
+        self.send(P_DATA, _pdv(context_id, 3, _command(*(one for one in elements if one[0] not in left_out))))
         self.send(P_DATA, _pdv(context_id, 2, information))
         pdu_type, body = self.receive()
         return status_of(body) if pdu_type == P_DATA else -1
