@@ -18,7 +18,15 @@ from cmdiff_dicom.segment.segmenter import Segmenter
 from cmdiff_dicom.segment.weights import load_weights, save_weights
 
 OWN = ("encoder.fine.", "encoder.coarse.")
-CHOSEN = ("direct_weight", "temperatures", "min_tumour_mm3", "min_confidence", "min_enhancing_mm3", "min_enhancing_confidence")
+CHOSEN = (
+    "direct_weight",
+    "temperatures",
+    "min_tumour_mm3",
+    "min_confidence",
+    "min_enhancing_mm3",
+    "min_enhancing_confidence",
+    "min_main_confidence",
+)
 
 
 def main(full: str, control: str, share: str, data: str, out: str, version: str) -> None:
