@@ -19,6 +19,8 @@ SAME_PLACE_MM = 0.01
 """Slices that are no further apart along their normal lie in one place."""
 STEP_TOLERANCE = 0.02
 """Largest difference of a slice from its place on the even grid, as a part of the spacing (at least 0.01 mm)."""
+ROUNDING_MM, ROUNDING_TOLERANCE = 0.15, 0.1
+"""Where less is allowed, this is, up to the second part of the spacing: GE Signa wrote positions rounded to 0.1 mm."""
 GAP = 1.2
 """A step that is longer than the others by this factor is a gap."""
 SHEAR_TOLERANCE_DEG = 0.5
@@ -109,7 +111,7 @@ def _line_fault(plane: Plane, spacing: float) -> str:
         return f"sheared: slices step {lean:.1f} degrees off their normal, at most {SHEAR_TOLERANCE_DEG} taken"
     away = np.linalg.norm(origins - origins[0] - np.arange(count)[:, None] * step, axis=1)
     worst = int(np.argmax(away))
-    if away[worst] > max(STEP_TOLERANCE * spacing, 0.01):
+    if away[worst] > max(STEP_TOLERANCE * spacing, min(ROUNDING_TOLERANCE * spacing, ROUNDING_MM), 0.01):
         place = plane.offsets_mm[worst]
         return f"irregular: the slice at {place:.2f} mm lies {away[worst]:.2f} mm off the even grid of {spacing:.2f} mm"
     return ""

@@ -73,6 +73,14 @@ def test_jitter_of_a_hundredth_of_a_millimetre_is_taken_on_thin_slices():
     assert not only(datasets).fault
 
 
+@pytest.mark.parametrize("step_mm", [1.6, 5.0])
+def test_positions_rounded_to_a_tenth_of_a_millimetre_are_taken(step_mm):
+    datasets = series(volume=noise(oblique_grid(shape=(60, 20, 24), spacing_mm=(step_mm, 1, 1))))
+    for data_set in datasets:
+        data_set.ImagePositionPatient = [f"{float(x):.1f}" for x in data_set.ImagePositionPatient]
+    assert not only(datasets).fault
+
+
 @pytest.mark.parametrize("tag", [None, "7.1"])
 def test_a_sheared_stack_is_refused_whatever_the_tilt_tag_says(tag):
     datasets = series(GantryDetectorTilt=tag)
