@@ -18,6 +18,7 @@ from cmdiff_dicom.deliver.cstore import Outcome, outcome
 from cmdiff_dicom.errors import CommitmentRefused, DeliveryRefused, PacsUnavailable
 from cmdiff_dicom.phantom.pacs import BOTH_WAYS, NEVER, SAME_ASSOCIATION, DemoPacs, Faults
 from cmdiff_dicom.settings import DeliverSettings, DestinationSettings
+from tests.support.node import free_port
 from tests.support.raw_peer import item, items_of
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -261,9 +262,3 @@ def test_deliveries_at_once_do_not_disturb_each_other(pacs_with, seg):
     for thread in threads:
         thread.join()
     assert [receipt.dimse_status for receipt in receipts] == [0x0000] * 3
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -7,10 +7,8 @@ import pytest
 from cmdiff_dicom.ledger import open_ledger
 from cmdiff_dicom.receive import Intake
 from cmdiff_dicom.spool import Spool
-from tests.support.instances import mr_data_set
+from tests.support.instances import EXPLICIT, mr_data_set
 from tests.support.ledgers import KEY
-
-EXPLICIT = "1.2.840.10008.1.2.1"
 
 
 @pytest.fixture

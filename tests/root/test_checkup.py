@@ -115,7 +115,7 @@ def test_our_own_listener_is_found_on_whatever_address_it_has(settings_with, hos
         assert found(settings, "listener").level == "OK"
 
 
-def test_a_destination_that_is_asked_to_commit_may_call_and_report_also_where_only_some_may(settings_with, tmp_path):
+def test_a_destination_that_is_asked_to_commit_may_call_and_report_also_where_only_some_may(settings_with):
     """The archive's own AE title may be none of those that send: reports of commitment would be turned away."""
     commits, does_not = ({"name": name, "ae_title": name, "host": "127.0.0.1", "commitment": name == "PACS"} for name in ("PACS", "OTHER"))
     settings = settings_with(listen={"calling_ae_titles": ("SCANNER",)}, destinations=(commits, does_not))
