@@ -28,12 +28,8 @@ def shipped_digest() -> str:
         ) from None
 
 
-def weights_identity(weights: Path | None = None) -> ModelIdentity:
-    """Name, version and digest of the given weights, or of those that ship.
-
-    Raises: WeightsFault where the file is missing or damaged, or the shipped one was altered.
-    """
-    path = weights or SHIPPED
+def read_weights(path: Path, sha256: str | None) -> tuple[bytes, str]:
+    """The file's bytes and their digest. Raises: WeightsFault where it cannot be read, or is not the one of `sha256`."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -41,8 +37,18 @@ def weights_identity(weights: Path | None = None) -> ModelIdentity:
             f"the weights file {path} cannot be read ({type(error).__name__}); reinstall, or name another"
         ) from error
     found = hashlib.sha256(content).hexdigest()
-    if weights is None and found != shipped_digest():
-        raise WeightsFault(f"the weights file {path} has sha256 {found[:12]}..., wanted another; it was altered")
+    if sha256 is not None and found != sha256:
+        raise WeightsFault(f"the weights file {path} has sha256 {found[:12]}..., wanted {sha256[:12]}...; it was altered")
+    return content, found
+
+
+def weights_identity(weights: Path | None = None) -> ModelIdentity:
+    """Name, version and digest of the given weights, or of those that ship.
+
+    Raises: WeightsFault where the file is missing or damaged, or the shipped one was altered.
+    """
+    path = weights or SHIPPED
+    content, found = read_weights(path, None if weights else shipped_digest())
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         recipe = header["__metadata__"]["recipe"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from cmdiff_dicom.errors import WeightsFault
+from cmdiff_dicom.segment.identity import read_weights
 from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
 
@@ -42,14 +43,7 @@ def load_weights(path: Path, sha256: str | None = None) -> tuple[CMDiff, Recipe,
     """
     from safetensors import SafetensorError, safe_open
 
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise WeightsFault(
-            f"the weights file {path} cannot be read ({type(error).__name__}); reinstall, or name another"
-        ) from error
-    if sha256 is not None and found != sha256:
-        raise WeightsFault(f"the weights file {path} has sha256 {found[:12]}..., wanted {sha256[:12]}...; it was altered")
+    _, found = read_weights(path, sha256)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
