@@ -14,12 +14,11 @@ from cmdiff_dicom.research.answers import ask, averaged, brought_home
 from cmdiff_dicom.research.brats import read_study
 from cmdiff_dicom.research.studies import brain_of, training_study
 from cmdiff_dicom.segment import Segmenter
-from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.segmenter import box_around
 from cmdiff_dicom.segment.weights import build_network, save_weights
 from tests.support.commands import called
+from tests.support.small_weights import SMALL
 
-SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4, precision="float32")
 BASE = np.array([[0.9, 0.8, 0.7], [0.8, 0.7, 0.6], [0.7, 0.8, 0.6]])
 
 

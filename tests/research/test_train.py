@@ -14,11 +14,10 @@ from cmdiff_dicom.research.objective import Objective, noisy_state, region_loss
 from cmdiff_dicom.research.plan import Plan
 from cmdiff_dicom.research.studies import load_studies
 from cmdiff_dicom.research.training import Training
-from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.weights import build_network, load_weights, save_weights
 from tests.support.commands import called
+from tests.support.small_weights import SMALL
 
-SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4)
 PLAN = Plan(steps=6, side=32, wide_side=32, synthetic=0, warm_up=2, checkpoint_s=0.0, evaluate_s=1e9, half=False)
 
 

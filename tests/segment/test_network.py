@@ -5,20 +5,16 @@ import torch
 
 from cmdiff_dicom.segment.inference import combine, predict
 from cmdiff_dicom.segment.network import CMDiff, MultiScaleChannelAttention, depth_to_space, space_to_depth
-from cmdiff_dicom.segment.recipe import Recipe
+from cmdiff_dicom.segment.weights import build_network
+from tests.support.small_weights import SMALL
 
-SMALL = {"widths": (8, 8, 16, 16), "denoiser_widths": (8, 8, 16), "condition": 4}
 IMAGE = torch.randn(4, 30, 35, 32, generator=torch.Generator().manual_seed(0))
 EVERYTHING = torch.ones(4, dtype=torch.bool)
 
 
 def small(with_denoiser: bool = True) -> CMDiff:
     torch.manual_seed(0)
-    return CMDiff(**SMALL, with_denoiser=with_denoiser).eval()
-
-
-def recipe(**changes) -> Recipe:
-    return Recipe(**SMALL, **changes)
+    return build_network(SMALL if with_denoiser else SMALL.but(network="direct-3d")).eval()
 
 
 def test_folding_space_into_channels_loses_nothing():
@@ -58,29 +54,29 @@ def test_the_encoder_runs_once_per_study_and_the_denoiser_once_per_step():
     network, calls = small(), {"encoder": 0, "denoiser": 0}
     network.encoder.register_forward_hook(lambda *_: calls.update(encoder=calls["encoder"] + 1))
     network.denoiser.register_forward_hook(lambda *_: calls.update(denoiser=calls["denoiser"] + 1))
-    predict(network, IMAGE, EVERYTHING, recipe(steps=3, samples=2), half=False)
+    predict(network, IMAGE, EVERYTHING, SMALL.but(steps=3, samples=2), half=False)
     assert calls == {"encoder": 1, "denoiser": 3}
 
 
 def test_any_shape_comes_back_in_its_own_shape():
-    prediction = predict(small(), IMAGE, EVERYTHING, recipe(steps=2, samples=3), half=False, all_steps=True)
+    prediction = predict(small(), IMAGE, EVERYTHING, SMALL.but(steps=2, samples=3), half=False, all_steps=True)
     assert prediction.direct.shape == (3, 30, 35, 32)
     assert prediction.sampled.shape == (3, 2, 3, 30, 35, 32)
 
 
 def test_the_same_study_gives_the_same_bits():
-    once, again = (predict(small(), IMAGE, EVERYTHING, recipe(), half=False) for _ in range(2))
+    once, again = (predict(small(), IMAGE, EVERYTHING, SMALL, half=False) for _ in range(2))
     assert torch.equal(once.sampled, again.sampled)
 
 
 def test_one_sample_has_no_spread_and_full_direct_weight_ignores_the_samples():
-    prediction = predict(small(), IMAGE, EVERYTHING, recipe(samples=1), half=False)
+    prediction = predict(small(), IMAGE, EVERYTHING, SMALL.but(samples=1), half=False)
     assert float(combine(prediction, 0.5)[1].max()) == 0
     assert torch.equal(combine(prediction, 1.0)[0], prediction.direct)
 
 
 def test_the_control_answers_without_a_denoiser():
-    prediction = predict(small(with_denoiser=False), IMAGE, EVERYTHING, recipe(network="direct-3d"), half=False)
+    prediction = predict(small(with_denoiser=False), IMAGE, EVERYTHING, SMALL.but(network="direct-3d"), half=False)
     assert prediction.sampled is None
     assert float(combine(prediction, 0.5)[1].max()) == 0
 
@@ -95,5 +91,5 @@ def test_the_time_shift_starts_as_the_identity():
 
 @pytest.mark.parametrize("half", (False, True))
 def test_both_precisions_agree_roughly(half):
-    reference = predict(small(), IMAGE, EVERYTHING, recipe(), half=False)
-    assert float((predict(small(), IMAGE, EVERYTHING, recipe(), half=half).direct - reference.direct).abs().max()) < 0.03
+    reference = predict(small(), IMAGE, EVERYTHING, SMALL, half=False)
+    assert float((predict(small(), IMAGE, EVERYTHING, SMALL, half=half).direct - reference.direct).abs().max()) < 0.03

@@ -7,12 +7,12 @@ import torch
 from cmdiff_dicom.errors import BrainNotFound, NoUsableSequence, SettingsFault, UnreadablePixels
 from cmdiff_dicom.geometry import Geometry
 from cmdiff_dicom.records import PreparedStudy
-from cmdiff_dicom.segment import Recipe, Segmenter, load_segmenter
+from cmdiff_dicom.segment import Segmenter, load_segmenter
 from cmdiff_dicom.segment.segmenter import calibrate
 from cmdiff_dicom.segment.standardise import LIMIT, standardise
 from cmdiff_dicom.segment.weights import build_network
+from tests.support.small_weights import SMALL
 
-SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4, precision="float32")
 SHAPE = (40, 44, 42)
 
 

@@ -8,8 +8,9 @@ import torch
 from cmdiff_dicom.errors import WeightsFault
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.weights import build_network, load_weights, save_weights
+from tests.support import small_weights
 
-SMALL = Recipe(widths=(8, 8, 16, 16), denoiser_widths=(8, 8, 16), condition=4, split={"train": ("a", "b"), "test": ()})
+SMALL = small_weights.SMALL.but(split={"train": ("a", "b"), "test": ()})
 
 
 @pytest.fixture
