@@ -17,6 +17,7 @@ from cmdiff_dicom.errors import CmdiffError, DeliveryRefused
 from cmdiff_dicom.logs import place, silence_libraries
 from cmdiff_dicom.machine import missing_instructions
 from cmdiff_dicom.settings import GIGABYTE, DestinationSettings, QueueSettings, Settings
+from cmdiff_dicom.spool import blob_path
 
 if TYPE_CHECKING:
     from cmdiff_dicom.deliver import Destination
@@ -149,7 +150,12 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     elif not settings.has_ledger:
         yield Finding("ledger", "OK", "none yet; the first start makes it")
     else:
-        yield Finding("ledger", "OK", open_ledger(settings.ledger_url).check())
+        ledger = open_ledger(settings.ledger_url)
+        yield Finding("ledger", "OK", ledger.check())
+        known = next(ledger.blobs(), None)
+        if known is not None and not blob_path(settings.spool_folder, known.sha256).is_file():
+            advice = "mount the spool that the listener writes to at this path, or set [spool] folder to it"
+            yield Finding("spool", "FAIL", f"{settings.spool_folder} lacks what the ledger knows to be in the spool", advice)
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:

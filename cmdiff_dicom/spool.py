@@ -76,9 +76,7 @@ class Spool:
 
     def path(self, sha256: str) -> Path:
         """Where the bytes of this digest are, or would be."""
-        if not _DIGEST.fullmatch(sha256):
-            raise ValueError("a blob's name is 64 hexadecimal digits in lower case")
-        return self._folder / sha256[:2] / sha256
+        return blob_path(self._folder, sha256)
 
     def has(self, sha256: str) -> bool:
         """True where there is a blob of this digest."""
@@ -145,6 +143,13 @@ class Spool:
             self._known_free = None
             aside.unlink(missing_ok=True)
             raise _unavailable(error) from None
+
+
+def blob_path(folder: Path, sha256: str) -> Path:
+    """Where a spool in `folder` has the bytes of this digest, or would have them."""
+    if not _DIGEST.fullmatch(sha256):
+        raise ValueError("a blob's name is 64 hexadecimal digits in lower case")
+    return folder / sha256[:2] / sha256
 
 
 def sync_folder(folder: Path) -> None:

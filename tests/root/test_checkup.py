@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from cmdiff_dicom.checkup import check_everything
 from cmdiff_dicom.cli import main
 from cmdiff_dicom.dispatch import EmbeddedRedis
 from cmdiff_dicom.machine import WANTED_ON_X86, missing_instructions
+from cmdiff_dicom.parts import open_spool, open_the_ledger
 from cmdiff_dicom.phantom.pacs import DemoPacs, Faults
 from cmdiff_dicom.settings import QueueSettings, Settings
+from tests.support.ledgers import instance
 from tests.support.node import free_port
 from tests.support.raw_peer import ASSOCIATE_AC, RawPeer
 from tests.support.small_weights import write_small_weights
@@ -132,6 +135,15 @@ def test_the_last_caller_is_named(settings_with, tmp_path):
             scanner._associate([build_context(Verification)]).release()
         finding = found(settings, "last caller")
     assert finding.level == "OK" and finding.found.startswith("SCANNER from 127.0.0.1")
+
+
+def test_a_host_whose_spool_is_not_that_of_the_listener_is_told(settings_with):
+    settings = settings_with()
+    blob = open_spool(settings).put(b"received")
+    open_the_ledger(settings).record_instance(replace(instance(), blob=blob))
+    here, elsewhere = settings, settings.model_copy(update={"spool": settings.spool.model_copy(update={"folder": settings.state / "other"})})
+    assert found(here, "spool").level == "OK"
+    assert [finding.level for finding in check_everything(elsewhere) if finding.about == "spool"] == ["OK", "FAIL"]
 
 
 def test_a_redis_that_was_named_and_is_away_fails(settings_with):
