@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR
 
-CHARACTER_SET = 0x00080005
-"""Specific Character Set."""
 _ESCAPE = b"\x1b"
 _REPLACED = "\ufffd"
 """What the library puts where a byte does not fit."""
@@ -33,56 +32,56 @@ class RawElement:
     is_little_endian: bool
 
 
-Header = Mapping[int, RawElement]
-"""Tag -> element, of the elements that were asked for and are there."""
+Header = Mapping[str, RawElement]
+"""Keyword -> element, of the elements that were asked for and are there."""
 
 
-def texts(header: Header, tag: int) -> tuple[str, ...]:
+def texts(header: Header, keyword: str) -> tuple[str, ...]:
     """The values of a text element, without padding and control characters; () where there is none.
 
     Bytes beyond ASCII stay one character each: what is compared here (codes, UIDs, words) is ASCII.
     """
-    element = header.get(tag)
+    element = header.get(keyword)
     return _values(element.value.decode("latin-1")) if element is not None and element.value else ()
 
 
-def text(header: Header, tag: int) -> str:
+def text(header: Header, keyword: str) -> str:
     """The first value of a text element, or ""."""
-    return next(iter(texts(header, tag)), "")
+    return next(iter(texts(header, keyword)), "")
 
 
-def whole_text(header: Header, tag: int) -> str:
+def whole_text(header: Header, keyword: str) -> str:
     """A text element of one value, in which a backslash is a character like others (LT, UT, and what people type)."""
-    return " ".join(texts(header, tag))
+    return " ".join(texts(header, keyword))
 
 
-def own_text(header: Header, tag: int) -> str:
+def own_text(header: Header, keyword: str) -> str:
     """The same in the data set's own character set: what people know a study by, and what two files of one patient share."""
-    element = header.get(tag)
+    element = header.get(keyword)
     if element is None or not element.value:
         return ""
-    return " ".join(_values(_decoded(element.value, texts(header, CHARACTER_SET))))
+    return " ".join(_values(_decoded(element.value, texts(header, "SpecificCharacterSet"))))
 
 
-def numbers(header: Header, tag: int, dictionary_vr: str) -> tuple[float, ...]:
+def numbers(header: Header, keyword: str) -> tuple[float, ...]:
     """The values of a numeric element; () where it is absent, empty or not made of finite numbers."""
-    element = header.get(tag)
+    element = header.get(keyword)
     if element is None or not element.value:
         return ()
-    vr = element.vr or dictionary_vr
-    values = _unpacked(element, _BINARY[vr]) if vr in _BINARY else tuple(map(_parsed, texts(header, tag)))
+    vr = element.vr or dictionary_VR(keyword)
+    values = _unpacked(element, _BINARY[vr]) if vr in _BINARY else tuple(map(_parsed, texts(header, keyword)))
     finite = tuple(value for value in values if value is not None and math.isfinite(value))
     return finite if len(finite) == len(values) else ()
 
 
-def number(header: Header, tag: int, dictionary_vr: str) -> float | None:
+def number(header: Header, keyword: str) -> float | None:
     """The first value of a numeric element, or None."""
-    return next(iter(numbers(header, tag, dictionary_vr)), None)
+    return next(iter(numbers(header, keyword)), None)
 
 
-def integer(header: Header, tag: int, dictionary_vr: str) -> int | None:
+def integer(header: Header, keyword: str) -> int | None:
     """The first value of a numeric element as an integer ("14.5" is 14), or None."""
-    value = number(header, tag, dictionary_vr)
+    value = number(header, keyword)
     return None if value is None or abs(value) > 2**53 else int(value)
 
 

@@ -13,22 +13,13 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from io import BytesIO
 
+from pydicom.datadict import dictionary_description
 from pydicom.filereader import data_element_generator
+from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from cmdiff_dicom.errors import UnreadableInstance
-from cmdiff_dicom.receive.elements import (
-    CHARACTER_SET,
-    Header,
-    RawElement,
-    integer,
-    number,
-    numbers,
-    own_text,
-    text,
-    texts,
-    whole_text,
-)
+from cmdiff_dicom.receive.elements import Header, RawElement, integer, number, numbers, own_text, text, texts, whole_text
 from cmdiff_dicom.records import Acquisition, Blob, ReceivedInstance
 from cmdiff_dicom.words import known_words, names_contrast_agent
 
@@ -40,24 +31,19 @@ LONGEST_UID = 64
 NOT_STORED = Blob("", 0)
 """Stands in while a header is judged: what cannot be read is not stored."""
 
-_UIDS = {
-    0x00080016: "SOP Class UID",
-    0x00080018: "SOP Instance UID",
-    0x0020000D: "Study Instance UID",
-    0x0020000E: "Series Instance UID",
-}
-_CONTRAST = (0x00180010, 0x00181041, 0x00181042)
-"""Contrast/Bolus Agent, Volume, Start Time."""
-_DESCRIPTIONS = (0x0008103E, 0x00181030)
-"""Series Description and Protocol Name: of the series. What was requested for the study says nothing about one series."""
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_CONTRAST = ("ContrastBolusAgent", "ContrastBolusVolume", "ContrastBolusStartTime")
+_DESCRIPTIONS = ("SeriesDescription", "ProtocolName")
+"""Of the series. What was requested for the study says nothing about one series."""
 _WANTED = (
-    *_UIDS, *_CONTRAST, *_DESCRIPTIONS, CHARACTER_SET,
-    0x00080008, 0x00080020, 0x00080022, 0x00080032, 0x0008002A, 0x00080050, 0x00080060, 0x00100020, 0x00180015,
-    0x00180020, 0x00180021, 0x00180022, 0x00180023, 0x00180024, 0x00180025, 0x00180080, 0x00180081, 0x00180082,
-    0x00180091, 0x00181314, 0x00189087, 0x00200012, 0x00200032, 0x00200037, 0x00200052, 0x00200100,
-    0x00280008, 0x00280010, 0x00280011, 0x00280030,
+    *_UIDS, *_CONTRAST, *_DESCRIPTIONS, "SpecificCharacterSet",
+    "ImageType", "StudyDate", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "AccessionNumber", "Modality",
+    "PatientID", "BodyPartExamined", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "SequenceName",
+    "AngioFlag", "RepetitionTime", "EchoTime", "InversionTime", "EchoTrainLength", "FlipAngle", "DiffusionBValue",
+    "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "TemporalPositionIdentifier",
+    "NumberOfFrames", "Rows", "Columns", "PixelSpacing",
 )  # fmt: skip
-_WANTED_SET = frozenset(_WANTED)
+_KEYWORD_OF = {Tag(keyword): keyword for keyword in _WANTED}
 
 
 def read_instance(
@@ -69,27 +55,26 @@ def read_instance(
     """
     transfer_syntax_uid = _true_syntax(data_set, transfer_syntax_uid)
     header = read_header(data_set, transfer_syntax_uid)
-    uids = {tag: _uid(header, tag) for tag in _UIDS}
-    study_uid = uids[0x0020000D]
+    sop_class_uid, sop_uid, study_uid, series_uid = (_uid(header, keyword) for keyword in _UIDS)
     return ReceivedInstance(
         study_uid=study_uid,
-        series_uid=uids[0x0020000E],
-        sop_uid=uids[0x00080018],
-        sop_class_uid=uids[0x00080016],
+        series_uid=series_uid,
+        sop_uid=sop_uid,
+        sop_class_uid=sop_class_uid,
         transfer_syntax_uid=transfer_syntax_uid,
         blob=blob,
         received_at=received_at,
         calling_ae=calling_ae,
-        accession_number=own_text(header, 0x00080050)[:64],
-        patient_digest=_patient_digest(study_uid, own_text(header, 0x00100020)),
-        modality=text(header, 0x00080060)[:16],
-        frame_of_reference_uid=text(header, 0x00200052)[:LONGEST_UID],
-        rows=integer(header, 0x00280010, "US") or 0,
-        columns=integer(header, 0x00280011, "US") or 0,
-        number_of_frames=integer(header, 0x00280008, "IS") or 1,
-        orientation=_vector(header, 0x00200037, 6),
-        position_mm=_vector(header, 0x00200032, 3),
-        pixel_spacing_mm=_vector(header, 0x00280030, 2),
+        accession_number=own_text(header, "AccessionNumber")[:64],
+        patient_digest=_patient_digest(study_uid, own_text(header, "PatientID")),
+        modality=text(header, "Modality")[:16],
+        frame_of_reference_uid=text(header, "FrameOfReferenceUID")[:LONGEST_UID],
+        rows=integer(header, "Rows") or 0,
+        columns=integer(header, "Columns") or 0,
+        number_of_frames=integer(header, "NumberOfFrames") or 1,
+        orientation=_vector(header, "ImageOrientationPatient", 6),
+        position_mm=_vector(header, "ImagePositionPatient", 3),
+        pixel_spacing_mm=_vector(header, "PixelSpacing", 2),
         acquisition=_acquisition(header),
     )
 
@@ -99,23 +84,23 @@ def read_header(data_set: bytes, transfer_syntax_uid: str) -> Header:
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         data_set = _inflated(data_set)
     header = _read_until(_is_past_header, data_set, transfer_syntax_uid)
-    if not _UIDS.keys() <= header.keys():  # elements may stand out of order, a delimiter alone between them
+    if not set(_UIDS) <= header.keys():  # elements may stand out of order, a delimiter alone between them
         header = _read_until(_is_pixels, data_set, transfer_syntax_uid)
     return header
 
 
 def _read_until(stop: Callable[[int, str | None, int], bool], data_set: bytes, transfer_syntax_uid: str) -> Header:
     is_implicit, is_little = not _names_vrs(data_set), transfer_syntax_uid != ExplicitVRBigEndian
-    header: dict[int, RawElement] = {}
+    header: dict[str, RawElement] = {}
     try:
         for element in data_element_generator(
-            BytesIO(data_set), is_implicit, is_little, stop_when=stop, specific_tags=list(_WANTED)
+            BytesIO(data_set), is_implicit, is_little, stop_when=stop, specific_tags=list(_KEYWORD_OF)
         ):
-            if element.tag in _WANTED_SET and isinstance(element.value, bytes):
+            if element.tag in _KEYWORD_OF and isinstance(element.value, bytes):
                 vr = element.VR if element.VR not in (None, "UN") else ""
-                header[int(element.tag)] = RawElement(vr, element.value, is_little)
+                header[_KEYWORD_OF[element.tag]] = RawElement(vr, element.value, is_little)
     except Exception as error:  # a parser meeting arbitrary bytes may fail in any way; its text may quote them
-        if not _UIDS.keys() <= header.keys():
+        if not set(_UIDS) <= header.keys():
             raise UnreadableInstance(f"data set: not readable as {transfer_syntax_uid} ({type(error).__name__})") from None
     return header
 
@@ -147,12 +132,12 @@ def _inflated(data_set: bytes) -> bytes:
         raise UnreadableInstance("data set: is not deflated although its transfer syntax says so") from None
 
 
-def _uid(header: Header, tag: int) -> str:
+def _uid(header: Header, keyword: str) -> str:
     """A UID that an instance needs. Texts that are no UIDs are kept as they are: they never become a path."""
-    uid = text(header, tag)
+    uid = text(header, keyword)
     if not uid or len(uid) > LONGEST_UID or not uid.isascii():
         found = "is missing" if not uid else "is longer than 64 characters or not ASCII"
-        raise UnreadableInstance(f"data set: {_UIDS[tag]} {found}; the sender has to mend it")
+        raise UnreadableInstance(f"data set: {dictionary_description(keyword)} {found}; the sender has to mend it")
     return uid
 
 
@@ -161,31 +146,31 @@ def _patient_digest(study_uid: str, patient_id: str) -> str:
     return hashlib.sha256(f"{study_uid}\0{patient_id}".encode()).hexdigest() if patient_id else ""
 
 
-def _vector(header: Header, tag: int, length: int) -> tuple[float, ...]:
-    values = numbers(header, tag, "DS")
+def _vector(header: Header, keyword: str, length: int) -> tuple[float, ...]:
+    values = numbers(header, keyword)
     return values if len(values) == length else ()
 
 
 def _acquisition(header: Header) -> Acquisition:
     return Acquisition(
-        scanning_sequence=texts(header, 0x00180020),
-        sequence_variant=texts(header, 0x00180021),
-        scan_options=texts(header, 0x00180022),
-        sequence_name=text(header, 0x00180024)[:16],
-        acquisition_type=text(header, 0x00180023),
-        repetition_time_ms=number(header, 0x00180080, "DS"),
-        echo_time_ms=number(header, 0x00180081, "DS"),
-        inversion_time_ms=number(header, 0x00180082, "DS"),
-        echo_train_length=number(header, 0x00180091, "IS"),
-        flip_angle_deg=number(header, 0x00181314, "DS"),
-        image_type=texts(header, 0x00080008),
-        contrast_agent=any(names_contrast_agent(whole_text(header, tag)) for tag in _CONTRAST if header.get(tag)),
-        angio=text(header, 0x00180025).upper() == "Y",
-        diffusion_b_value=number(header, 0x00189087, "FD"),
-        words=known_words(*(own_text(header, tag) for tag in _DESCRIPTIONS)),
-        body_part=text(header, 0x00180015)[:16],
-        acquisition_number=integer(header, 0x00200012, "IS"),
-        temporal_position=integer(header, 0x00200100, "IS"),
+        scanning_sequence=texts(header, "ScanningSequence"),
+        sequence_variant=texts(header, "SequenceVariant"),
+        scan_options=texts(header, "ScanOptions"),
+        sequence_name=text(header, "SequenceName")[:16],
+        acquisition_type=text(header, "MRAcquisitionType"),
+        repetition_time_ms=number(header, "RepetitionTime"),
+        echo_time_ms=number(header, "EchoTime"),
+        inversion_time_ms=number(header, "InversionTime"),
+        echo_train_length=number(header, "EchoTrainLength"),
+        flip_angle_deg=number(header, "FlipAngle"),
+        image_type=texts(header, "ImageType"),
+        contrast_agent=any(names_contrast_agent(whole_text(header, keyword)) for keyword in _CONTRAST if keyword in header),
+        angio=text(header, "AngioFlag").upper() == "Y",
+        diffusion_b_value=number(header, "DiffusionBValue"),
+        words=known_words(*(own_text(header, keyword) for keyword in _DESCRIPTIONS)),
+        body_part=text(header, "BodyPartExamined")[:16],
+        acquisition_number=integer(header, "AcquisitionNumber"),
+        temporal_position=integer(header, "TemporalPositionIdentifier"),
         acquisition_day=_acquisition_day(header),
         acquisition_time=_acquisition_time(header),
     )
@@ -193,12 +178,12 @@ def _acquisition(header: Header) -> Acquisition:
 
 def _acquisition_date(header: Header) -> str:
     """Acquisition Date, else the date of Acquisition DateTime."""
-    return text(header, 0x00080022) or text(header, 0x0008002A)[:8]
+    return text(header, "AcquisitionDate") or text(header, "AcquisitionDateTime")[:8]
 
 
 def _acquisition_day(header: Header) -> int | None:
     """The day of acquisition, counted from a day that only the Study Instance UID gives."""
-    beginning = int(hashlib.sha256(text(header, 0x0020000D).encode()).hexdigest()[:4], 16)
+    beginning = int(hashlib.sha256(text(header, "StudyInstanceUID").encode()).hexdigest()[:4], 16)
     try:
         return date.fromisoformat(_acquisition_date(header)).toordinal() - beginning
     except ValueError:
@@ -210,9 +195,9 @@ def _acquisition_time(header: Header) -> str:
 
     Hours go on counting past the study's midnight, up to 47.
     """
-    moment = text(header, 0x0008002A)
-    time = text(header, 0x00080032)[:14] or moment[8:22]
-    if _is_next_day(text(header, 0x00080020), _acquisition_date(header)) and time[:2].isdigit():
+    moment = text(header, "AcquisitionDateTime")
+    time = text(header, "AcquisitionTime")[:14] or moment[8:22]
+    if _is_next_day(text(header, "StudyDate"), _acquisition_date(header)) and time[:2].isdigit():
         return f"{int(time[:2]) + 24}{time[2:]}"
     return time
 
