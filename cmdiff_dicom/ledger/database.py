@@ -27,6 +27,8 @@ PAUSES_S = (0.05, 1.6)
 """Between the tries of one verb: the first pause, doubling to the longest."""
 POSTGRESQL_CONNECTION = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 15_000}
 """A server that vanished without a word is noticed within seconds."""
+READ_ONLY = "25006"
+"""What PostgreSQL says of a write to a replica, as it is for a while when another server takes over."""
 
 Answer = TypeVar("Answer")
 Given = ParamSpec("Given")
@@ -119,7 +121,8 @@ def insert_into(kind: str, table: Table) -> sqlite.Insert | postgresql.Insert:
 
 def _is_outside(error: DBAPIError) -> bool:
     """True where the database, not the statement, is at fault."""
-    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    is_outside = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    return is_outside or getattr(error.orig, "sqlstate", None) == READ_ONLY
 
 
 def _may_pass(error: DBAPIError) -> bool:
@@ -130,7 +133,7 @@ def _may_pass(error: DBAPIError) -> bool:
     if name is not None:
         return str(name).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
     # 40001 and 40P01: PostgreSQL ended this transaction for another's sake.
-    return isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
+    return isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) in ("40001", "40P01", READ_ONLY)
 
 
 def _engine_for(url: str) -> tuple[Engine, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
+from cmdiff_dicom.errors import StoreUnavailable
 from cmdiff_dicom.ledger.database import Database
 from cmdiff_dicom.ledger.deliveries import DeliveryVerbs
 from cmdiff_dicom.ledger.jobs import JobVerbs
@@ -15,13 +16,16 @@ class Ledger(StudyVerbs, JobVerbs, DeliveryVerbs):
     """Verbs of three kinds on one database; safe to call from any thread and from any number of processes."""
 
     def check(self) -> str:
-        """Which database answers. Raises: StoreUnavailable."""
+        """Which database answers, and takes writes. Raises: StoreUnavailable."""
+        kind = self._database.kind
 
         def version(connection: Connection) -> str:
-            function = "sqlite_version()" if self._database.kind == "sqlite" else "version()"
+            if kind == "postgresql" and connection.scalar(text("SHOW transaction_read_only")) == "on":
+                raise StoreUnavailable("ledger (postgresql): takes no writes; name the primary server in [ledger] url")
+            function = "sqlite_version()" if kind == "sqlite" else "version()"
             return str(connection.scalar(text(f"SELECT {function}")))
 
-        return f"{self._database.kind} {self._database.read(version)}"
+        return f"{kind} {self._database.read(version)}"
 
     def close(self) -> None:
         """All connections are closed; the next verb opens new ones."""

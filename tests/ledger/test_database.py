@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cmdiff_dicom.errors import StoreUnavailable
-from cmdiff_dicom.ledger import JobState, database, open_ledger
+from cmdiff_dicom.ledger import Arrival, JobState, database, open_ledger
 from cmdiff_dicom.records import CommitmentReport
 from tests.support.ledgers import KEY, STUDY, delivery, instance, number_of, settled
 
@@ -124,6 +124,20 @@ def test_a_session_cut_in_the_middle_of_a_transaction_begins_it_again(postgres, 
 
     assert ledger._database.write(cut_once) == 1
     assert len(tries) == 2
+    ledger.close()
+
+
+def test_a_server_that_has_become_a_replica_is_away_until_writes_are_taken_again(postgres, postgres_url, monkeypatch):
+    monkeypatch.setattr(database, "PATIENCE_S", 0.05)
+    ledger = open_ledger(postgres_url)
+    postgres.psql(f"ALTER DATABASE postgres SET default_transaction_read_only = on; {CUT_ALL}")
+    try:
+        for verb in (ledger.check, lambda: ledger.record_instance(instance()), lambda: ledger.renew(KEY, "worker")):
+            with pytest.raises(StoreUnavailable):
+                verb()
+    finally:
+        postgres.psql(f"BEGIN READ WRITE; ALTER DATABASE postgres RESET default_transaction_read_only; COMMIT; {CUT_ALL}")
+    assert ledger.record_instance(instance()) is Arrival.NEW
     ledger.close()
 
 
