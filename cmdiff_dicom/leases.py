@@ -69,8 +69,8 @@ def renewed(renew: Callable[[], bool], every_s: float) -> Iterator[None]:
             try:
                 if not renew():
                     return
-            except CmdiffError:
-                continue  # the ledger does not answer; the next turn may be in time
+            except Exception:
+                continue  # the ledger does not answer, or not as it should; the next turn may be in time
 
     thread = threading.Thread(target=keep, name="lease", daemon=True)
     thread.start()

@@ -30,12 +30,13 @@ def test_a_lease_that_is_anothers_is_not_asked_about_again():
     assert len(asked) == 1
 
 
-def test_a_ledger_that_is_away_for_a_moment_is_asked_again():
+@pytest.mark.parametrize("fault", [StoreUnavailable("a restart"), RuntimeError("what nobody thought of")])
+def test_a_ledger_that_is_away_for_a_moment_is_asked_again(fault):
     asked = []
 
     def away():
         asked.append(1)
-        raise StoreUnavailable("a restart")
+        raise fault
 
     with renewed(away, every_s=0.01):
         assert eventually(lambda: len(asked) >= 3)
