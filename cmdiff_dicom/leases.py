@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cmdiff_dicom.errors import CmdiffError, NotNow, Refused
-from cmdiff_dicom.logs import place
+from cmdiff_dicom.logs import log, place
 
 FAMILY_VARIABLE = "CMDIFF_WORKER_FAMILY"
 """Names the children of one parent, which hands back what they held when it has stopped them."""
@@ -69,8 +69,8 @@ def renewed(renew: Callable[[], bool], every_s: float) -> Iterator[None]:
             try:
                 if not renew():
                     return
-            except Exception:
-                continue  # the ledger does not answer, or not as it should; the next turn may be in time
+            except Exception as error:  # the ledger does not answer, or not as it should; the next turn may be in time
+                log("lease", state="not renewed", where=place(error))
 
     thread = threading.Thread(target=keep, name="lease", daemon=True)
     thread.start()

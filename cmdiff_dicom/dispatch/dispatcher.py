@@ -69,7 +69,7 @@ class Dispatcher:
 
     def tick(self) -> None:
         """All duties once, none while the ledger is away. One that fails is told in the log and done again at the next tick."""
-        if not self._attempt(self.look_at_ledger):
+        if not self._sees_ledger():
             return
         settle = self.settling.settle_studies
         duties = (settle, self.reclaim_leases, self.chase_commitments, self.ring_workers, self.purge_pixels)
@@ -77,16 +77,20 @@ class Dispatcher:
         if all(outcomes):  # else what was not reached would be forgotten
             self._watch.forget_the_rest()
 
-    def look_at_ledger(self) -> None:
-        """The ledger answers. While it was away time stood still: nobody could be heard, so that silence proves nothing."""
+    def _sees_ledger(self) -> bool:
+        """True where it answers. While it was away time stood still: nobody could be heard, so that silence proves nothing."""
         try:
             self.ledger.check()
-        except CmdiffError:
+        except Exception as error:
+            if not self._ledger_is_away:
+                log("dispatch.ledger", state="lost", where=place(error))
             self._ledger_is_away = True
-            raise
+            return False
         if self._ledger_is_away:
+            log("dispatch.ledger", state="back")
             self._watch.leave_out(self.clock() - self._looked)
         self._ledger_is_away, self._looked = False, self.clock()
+        return True
 
     def _attempt(self, duty: Callable[[], None]) -> bool:
         try:
