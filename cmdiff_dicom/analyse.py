@@ -34,8 +34,8 @@ def analyse(volumes: Mapping[Sequence, Volume], reference: Sequence, segmenter: 
     if any(label_map.volume_ml.values()) and is_doubtful(result, segmenter.recipe):
         there = " and ".join(s.value for s in Sequence if result.available[s.channel])
         raise TooDoubtful(
-            f"segment: {there} alone show something that may or may not be a tumour (its mean probability is below "
-            f"{segmenter.recipe.min_main_confidence:.2f}); send the study with T1, T1c, T2 and FLAIR"
+            f"segment: from {there} alone it cannot be told whether what was found is a tumour (its mean probability is "
+            f"below {segmenter.recipe.min_main_confidence:.2f}); send the study with T1, T1c, T2 and FLAIR"
         )
     done = monotonic()
     return Analysis(prepared, result, label_map, {"prepare": ready - started, "segment": said - ready, "restore": done - said})

@@ -51,7 +51,7 @@ def test_few_sequences_have_to_be_sure(sequences, probability, is_told, stripped
     if is_told:
         assert sum(analyse(volumes, Sequence.T2F, segmenter).label_map.volume_ml.values()) > 10
     else:
-        with pytest.raises(TooDoubtful, match=r"FLAIR alone show .* below 0.85"):
+        with pytest.raises(TooDoubtful, match=r"from .*FLAIR alone it cannot be told .* below 0.85"):
             analyse(volumes, Sequence.T2F, segmenter)
 
 
