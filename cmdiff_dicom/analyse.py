@@ -9,10 +9,10 @@ from time import monotonic
 import numpy as np
 
 from cmdiff_dicom.errors import TooDoubtful
-from cmdiff_dicom.geometry import Volume, frozen
+from cmdiff_dicom.geometry import Volume, crop_grid, frozen
 from cmdiff_dicom.prepare import prepare_study
 from cmdiff_dicom.records import Analysis, LabelMap, PreparedStudy, Region, SegmentationResult, Sequence
-from cmdiff_dicom.restore import LabelRules, labels_from_probability, main_confidence, restore_probability
+from cmdiff_dicom.restore import LabelRules, labels_from_probability, main_confidence, restore_probability, told_box
 from cmdiff_dicom.segment import Recipe, Segmenter
 
 ENOUGH_SEQUENCES = 3
@@ -42,11 +42,17 @@ def analyse(volumes: Mapping[Sequence, Volume], reference: Sequence, segmenter: 
 
 
 def restore_labels(prepared: PreparedStudy, result: SegmentationResult, recipe: Recipe) -> LabelMap:
-    """The result's labels on the scanner's grid, by the recipe's rules; the whole tumour alone where T1c said nothing."""
+    """The result's labels on the scanner's grid, by the recipe's rules; the whole tumour alone where T1c said nothing.
+
+    Probabilities are restored only where some reach the threshold: a grid of many fine voxels would fill the memory.
+    """
     grid = prepared.scanner_grid
-    probability = restore_probability(result, grid)
+    box = told_box(result, grid, recipe.threshold)
+    probability = restore_probability(result, crop_grid(grid, box))
     core_known = bool(result.available[Sequence.T1C.channel])
-    labels, volume_ml = labels_from_probability(probability, grid.voxel_ml, rules_of(recipe), core_known)
+    part, volume_ml = labels_from_probability(probability, grid.voxel_ml, rules_of(recipe), core_known)
+    labels = np.zeros(grid.shape, dtype=np.uint8)
+    labels[box] = part
     frozen(labels)
     return LabelMap(labels, grid, volume_ml, result.model)
 

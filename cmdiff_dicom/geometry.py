@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
+Box = tuple[slice, slice, slice]
+"""Plain starts and stops along (k, j, i)."""
 
 LATTICE_TOLERANCE = 0.01
 """Voxels by which two lattices may differ and still be one: rounding in headers stays far below."""
@@ -75,6 +77,14 @@ class Geometry:
             return False
         corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(self.shape) - 1)
         return bool(np.abs(self.mm(corners) - other.mm(corners)).max() <= tolerance_mm)
+
+
+def crop_grid(grid: Geometry, box: Box) -> Geometry:
+    """The part of a grid that `box` selects."""
+    matrix = grid.mm_from_index.copy()
+    matrix[:3, 3] = grid.mm(np.array([[s.start for s in box]]))[0]
+    k, j, i = (s.stop - s.start for s in box)
+    return Geometry((k, j, i), matrix, grid.frame_of_reference_uid)
 
 
 @dataclass(frozen=True, eq=False)

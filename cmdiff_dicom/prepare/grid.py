@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cmdiff_dicom.geometry import Affine, Geometry, Volume, lattice_transform, resample
+from cmdiff_dicom.geometry import Affine, Box, Geometry, Volume, lattice_transform, resample
 
 FWHM_PER_SIGMA = 2.355
 
@@ -37,15 +37,7 @@ def lps_grid(
     return Geometry((int(counts[2]), int(counts[1]), int(counts[0])), matrix, frame_of_reference_uid)
 
 
-def crop_grid(grid: Geometry, box: tuple[slice, slice, slice]) -> Geometry:
-    """The part of a grid that `box` selects. `box` has plain starts and stops along (k, j, i)."""
-    matrix = grid.mm_from_index.copy()
-    matrix[:3, 3] = grid.mm(np.array([[s.start for s in box]]))[0]
-    k, j, i = (s.stop - s.start for s in box)
-    return Geometry((k, j, i), matrix, grid.frame_of_reference_uid)
-
-
-def box_around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice, slice]:
+def box_around(mask: NDArray[np.bool_], margin: int) -> Box:
     """The smallest box that holds a mask and `margin` voxels around it, as far as the array goes."""
     slices = []
     for axis in range(3):

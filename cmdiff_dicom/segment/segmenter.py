@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmdiff_dicom.errors import BrainNotFound, DeviceOutOfMemory, SettingsFault, UnreadablePixels
-from cmdiff_dicom.geometry import frozen
+from cmdiff_dicom.geometry import Box, frozen
 from cmdiff_dicom.records import ModelIdentity, PreparedStudy, Sampling, SegmentationResult
 from cmdiff_dicom.segment.fourier import filter_volume
 from cmdiff_dicom.segment.identity import SHIPPED, shipped_digest
@@ -19,8 +19,6 @@ from cmdiff_dicom.segment.network import CMDiff
 from cmdiff_dicom.segment.recipe import Recipe
 from cmdiff_dicom.segment.standardise import standardise
 from cmdiff_dicom.segment.weights import load_weights
-
-Box = tuple[slice, slice, slice]
 
 
 def load_segmenter(weights: Path | None = None, device: str = "auto", threads: int = 0) -> Segmenter:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cmdiff_dicom.geometry import Geometry, Volume, resample
-from cmdiff_dicom.prepare.grid import box_around, crop_grid, onto_grid, patient_grid
+from cmdiff_dicom.geometry import Geometry, Volume, crop_grid, resample
+from cmdiff_dicom.prepare.grid import box_around, onto_grid, patient_grid
 from cmdiff_dicom.records import ModelIdentity, Sampling, SegmentationResult
 from cmdiff_dicom.research.metrics import dice
-from cmdiff_dicom.restore import restore_probability
+from cmdiff_dicom.restore import restore_probability, told_box
 from cmdiff_dicom.synthesis import make_head
 from tests.support.grids import ORDERS, reordered
 
@@ -83,3 +83,28 @@ def test_beyond_the_model_grid_nothing_is_found(tumour):
     back = restore_probability(result_on(small, np.ones(small.shape, np.float32)), wide.geometry)[0]
     assert np.array_equal(np.argwhere(back > 0).min(0), [10, 10, 10])
     assert back.sum() == 1000
+
+
+@pytest.mark.parametrize(("spacing", "turn"), [((1.0, 1.0, 1.0), (0, 0, 0)), ((5.0, 0.8, 0.8), (10, 3, 0)), ((0.7, 0.7, 0.7), (0, 0, 20))])
+def test_whatever_reaches_the_threshold_lies_in_the_box_that_is_told(tumour, spacing, turn):
+    grid = scanner(tumour, spacing, turn).geometry
+    half = np.array(tumour.array)
+    half[:, half.shape[1] // 2 :] = 0
+    result = result_on(tumour.geometry, half)
+    box = told_box(result, grid, 0.5)
+    everything, told = np.zeros(grid.shape, bool), np.zeros(grid.shape, bool)
+    everything[:] = restore_probability(result, grid)[0] >= 0.5
+    told[box] = restore_probability(result, crop_grid(grid, box))[0] >= 0.5
+    assert told.any() and np.array_equal(told, everything)
+    assert np.prod([s.stop - s.start for s in box]) < 0.9 * everything.size
+
+
+def test_where_nothing_is_told_one_voxel_is_looked_at(tumour):
+    assert told_box(result_on(tumour.geometry, 0.1 * tumour.array), tumour.geometry, 0.5) == (slice(0, 1),) * 3
+
+
+def test_a_tumour_beside_the_scanners_grid_is_none_there(tumour):
+    result, far = result_on(tumour.geometry, tumour.array), np.array(tumour.geometry.mm_from_index)
+    far[:3, 3] += 500
+    grid = Geometry(tumour.geometry.shape, far)
+    assert not (restore_probability(result, crop_grid(grid, told_box(result, grid, 0.5))) > 0).any()
