@@ -318,14 +318,14 @@ def _override(values: dict[str, Any], environ: dict[str, str]) -> dict[tuple[str
 
 
 def _misnamed(environ: Mapping[str, str]) -> list[str]:
-    """Variables that were meant to set something, and do not: one fault for each."""
+    """Variables that were meant to set something, and do not: one fault for each. Kubernetes tells of its services by tcp://."""
     keys = [f"{part}__{key}" for part in Settings.model_fields if part != "destinations" for key in _keys_of([part])]
     known = [SETTINGS_VARIABLE, *(f"{ENVIRONMENT_PREFIX}{key}".upper() for key in ("state", *keys))]
     faults = []
     for name in sorted(set(environ) - set(known)):
         if name.startswith(f"{ENVIRONMENT_PREFIX}DESTINATIONS"):
             faults.append(f"{name}: destinations are set in the file alone")
-        elif name.startswith(ENVIRONMENT_PREFIX) and "__" not in name:  # else it is judged as a key
+        elif name.startswith(ENVIRONMENT_PREFIX) and "__" not in name and not environ[name].startswith("tcp://"):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
             faults += [f"{name}: sets nothing; {meant} perhaps" for meant in near]
     return faults

@@ -106,6 +106,7 @@ def test_a_fault_of_the_environment_names_its_variable(tmp_path):
     variables = {
         "CMDIFF_SPOOL__KEEP_DAYS": "soon", "CMDIFF_LISTN__PORT": "104", "CMDIFF_SPOOL__FOLDR": "/", "CMDIFF_LISTEN_PORT": "104",
         "CMDIFF_DESTINATIONS__0__PORT": "104", "CMDIFF_TEST_DATA": "/data", "CMDIFF_WORKER_FAMILY": "f00d",
+        "CMDIFF_QUEUE_URL": "tcp://10.0.0.1:6379",
     }  # fmt: skip
     with pytest.raises(SettingsFault) as fault:
         read_settings(path, variables)
