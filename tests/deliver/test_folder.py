@@ -4,11 +4,12 @@ import os
 from io import BytesIO
 
 import pytest
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
 
 from cmdiff_dicom.deliver import make_destination
 from cmdiff_dicom.errors import CommitmentRefused, DeliveryRefused, PacsUnavailable
 from cmdiff_dicom.settings import DeliverSettings, DestinationSettings
+from tests.support.instances import file_bytes
 
 
 def destination_in(folder):
@@ -48,10 +49,8 @@ def test_a_path_that_is_a_file_is_tried_again(tmp_path, seg):
 def test_a_uid_that_is_none_names_no_file(tmp_path, seg):
     instance = dcmread(BytesIO(seg.part10))
     instance.SOPInstanceUID = "../../x"
-    stream = BytesIO()
-    dcmwrite(stream, instance)
     with pytest.raises(DeliveryRefused):
-        destination_in(tmp_path / "share").send(stream.getvalue())
+        destination_in(tmp_path / "share").send(file_bytes(instance))
     assert not (tmp_path.parent / "x.dcm").exists()
 
 

@@ -1,10 +1,7 @@
 """Orthanc as the PACS: it gets the result, commits to it on an association of its own, and routes studies to us."""
 
-from io import BytesIO
 
 import pytest
-from pydicom import dcmwrite
-from pydicom.dataset import FileMetaDataset
 
 from cmdiff_dicom.deliver import make_destination, read_report
 from cmdiff_dicom.errors import DeliveryRefused, PacsUnavailable
@@ -12,7 +9,7 @@ from cmdiff_dicom.ledger import open_ledger
 from cmdiff_dicom.receive import Intake, start_listener
 from cmdiff_dicom.settings import DeliverSettings, DestinationSettings, ListenSettings
 from cmdiff_dicom.spool import Spool
-from tests.support.instances import EXPLICIT, STUDY, mr_header
+from tests.support.instances import EXPLICIT, STUDY, file_bytes, mr_header
 from tests.support.orthanc import needs_orthanc, running_orthanc
 from tests.support.waiting import eventually
 
@@ -91,8 +88,4 @@ def part10(sop_uid: str, number: int) -> bytes:
     header = mr_header(sop_uid, number)
     header.PixelData = bytes(2 * 256 * 256)
     header["PixelData"].VR = "OW"
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = EXPLICIT
-    stream = BytesIO()
-    dcmwrite(stream, header, enforce_file_format=True)
-    return stream.getvalue()
+    return file_bytes(header, EXPLICIT)

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
 
 from cmdiff_dicom.encode import encode_seg
+from tests.support.instances import file_bytes
 from tests.support.orthanc import needs_orthanc, running_orthanc
 from tests.support.sources import OBLIQUE, grid, label_map, series
 
@@ -28,11 +29,11 @@ def stored(orthanc):
     geometry = grid(directions=OBLIQUE)
     sources = series(geometry, SpecificCharacterSet="ISO_IR 192", PatientName=NAME)
     for source in sources:
-        with_pixels = dcmread(BytesIO(_bytes(source)))
+        with_pixels = dcmread(BytesIO(file_bytes(source)))
         with_pixels.SamplesPerPixel, with_pixels.PhotometricInterpretation = 1, "MONOCHROME2"
         with_pixels.BitsAllocated, with_pixels.BitsStored, with_pixels.HighBit, with_pixels.PixelRepresentation = 16, 12, 11, 0
         with_pixels.add_new("PixelData", "OW", bytes(2 * source.Rows * source.Columns))
-        orthanc.post("/instances", _bytes(with_pixels))
+        orthanc.post("/instances", file_bytes(with_pixels))
     result = encode_seg(label_map(geometry), sources, "6" * 64, NOON, 1)
     answer = orthanc.post("/instances", result.part10)
     assert answer["Status"] == "Success"
@@ -70,9 +71,3 @@ def test_dicomweb_offers_it_to_viewers_with_its_referenced_series(orthanc, store
     (metadata,) = orthanc.get(f"/dicom-web/studies/{seg.StudyInstanceUID}/series/{result.series_uid}/metadata")
     reference = metadata["00081115"]["Value"][0]["0020000E"]["Value"][0]
     assert reference == seg.ReferencedSeriesSequence[0].SeriesInstanceUID
-
-
-def _bytes(dataset):
-    buffer = BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()

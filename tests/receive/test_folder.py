@@ -6,20 +6,14 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread, dcmwrite
-from pydicom.dataset import FileMetaDataset
 
 from cmdiff_dicom.receive import read_folder, read_instance
 from cmdiff_dicom.segment_folder import named
-from tests.support.instances import BIG_ENDIAN, EXPLICIT, IMPLICIT, encoded, mr_data_set, mr_header
+from tests.support.instances import BIG_ENDIAN, EXPLICIT, IMPLICIT, encoded, file_bytes, mr_data_set, mr_header
 
 
 def part10(transfer_syntax=EXPLICIT, **overrides) -> bytes:
-    header = mr_header(**overrides)
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = transfer_syntax
-    stream = BytesIO()
-    dcmwrite(stream, header, enforce_file_format=True)
-    return stream.getvalue()
+    return file_bytes(mr_header(**overrides), transfer_syntax)
 
 
 def instances_in(folder: Path):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
+from io import BytesIO
 
 import numpy as np
-from pydicom.dataset import Dataset
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
@@ -36,6 +39,11 @@ def mr_header(sop_uid="1.2.3", instance_number=1, **overrides: object) -> Datase
     header.PixelSpacing = [0.9, 0.8]
     header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
     header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 12, 11, 0
+    return changed(header, overrides)
+
+
+def changed(header: Dataset, overrides: Mapping[str, object]) -> Dataset:
+    """The same header with attributes set; None removes one."""
     for keyword, value in overrides.items():
         if value is None:
             delattr(header, keyword)
@@ -51,6 +59,16 @@ def mr_data_set(sop_uid="1.2.3", instance_number=1, transfer_syntax=EXPLICIT, **
     header.PixelData = pixels.tobytes() if transfer_syntax != BIG_ENDIAN else pixels.byteswap().tobytes()
     header["PixelData"].VR = "OW"
     return encoded(header, transfer_syntax)
+
+
+def file_bytes(data_set: Dataset, transfer_syntax: str = "") -> bytes:
+    """A data set as a file: in `transfer_syntax`, else in its own."""
+    if transfer_syntax:
+        data_set.file_meta = FileMetaDataset()
+        data_set.file_meta.TransferSyntaxUID = transfer_syntax
+    stream = BytesIO()
+    dcmwrite(stream, data_set, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def encoded(data_set: Dataset, transfer_syntax=EXPLICIT) -> bytes:

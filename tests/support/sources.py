@@ -5,13 +5,14 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
-from pydicom import dcmread, dcmwrite
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from cmdiff_dicom.geometry import Geometry
 from cmdiff_dicom.records import Label, LabelMap, ModelIdentity
+from tests.support.instances import changed, file_bytes
 
 AXIAL = np.eye(3)
 """Rows of this matrix: direction of increasing column, of increasing row, and the slice normal."""
@@ -57,23 +58,13 @@ def series(geometry: Geometry, **overrides: object) -> list[Dataset]:
         cosines = np.concatenate([steps[:, 2] / spacing[2], steps[:, 1] / spacing[1]])
         header.ImageOrientationPatient = [format_number_as_ds(float(c)) for c in cosines]
         header.ImagePositionPatient = [format_number_as_ds(float(x)) for x in geometry.mm(np.array([[k, 0, 0]]))[0]]
-        for keyword, value in overrides.items():
-            if value is None:
-                delattr(header, keyword)
-            else:
-                setattr(header, keyword, value)
-        datasets.append(reread(header))
+        datasets.append(reread(changed(header, overrides)))
     return datasets
 
 
 def reread(header: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Dataset:
     """The same header after one trip through bytes."""
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    buffer = BytesIO()
-    dcmwrite(buffer, header, enforce_file_format=True)
-    buffer.seek(0)
-    return dcmread(buffer)
+    return dcmread(BytesIO(file_bytes(header, transfer_syntax_uid)))
 
 
 def label_map(geometry: Geometry, labels: np.ndarray | None = None, seed: int = 0) -> LabelMap:
