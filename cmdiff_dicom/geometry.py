@@ -79,6 +79,17 @@ class Geometry:
         return bool(np.abs(self.mm(corners) - other.mm(corners)).max() <= tolerance_mm)
 
 
+def box_around(mask: NDArray[np.bool_], margin: int = 0) -> Box:
+    """The smallest box that holds a mask and `margin` voxels around it, as far as the array goes. Raises: ValueError for an empty mask."""
+    if not mask.any():
+        raise ValueError("nothing is marked, so no box is around it")
+    slices = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        slices.append(slice(max(int(hit[0]) - margin, 0), min(int(hit[-1]) + margin + 1, mask.shape[axis])))
+    return slices[0], slices[1], slices[2]
+
+
 def crop_grid(grid: Geometry, box: Box) -> Geometry:
     """The part of a grid that `box` selects."""
     matrix = grid.mm_from_index.copy()

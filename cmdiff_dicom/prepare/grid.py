@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cmdiff_dicom.geometry import Affine, Box, Geometry, Volume, lattice_transform, resample
+from cmdiff_dicom.geometry import Affine, Geometry, Volume, lattice_transform, resample
 
 FWHM_PER_SIGMA = 2.355
 
@@ -35,15 +35,6 @@ def lps_grid(
     matrix[:3, :3] = np.eye(3)[:, ::-1] * spacing_mm
     matrix[:3, 3] = origin_mm
     return Geometry((int(counts[2]), int(counts[1]), int(counts[0])), matrix, frame_of_reference_uid)
-
-
-def box_around(mask: NDArray[np.bool_], margin: int) -> Box:
-    """The smallest box that holds a mask and `margin` voxels around it, as far as the array goes."""
-    slices = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        slices.append(slice(max(int(hit[0]) - margin, 0), min(int(hit[-1]) + margin + 1, mask.shape[axis])))
-    return slices[0], slices[1], slices[2]
 
 
 def onto_grid(volume: Volume, grid: Geometry, volume_mm_from_grid_mm: Affine | None = None) -> NDArray[np.float32]:

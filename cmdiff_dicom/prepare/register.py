@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmdiff_dicom.geometry import Affine, Geometry, Volume, crop_grid
-from cmdiff_dicom.prepare.grid import box_around, onto_grid, patient_grid
+from cmdiff_dicom.geometry import Affine, Geometry, Volume, box_around, crop_grid
+from cmdiff_dicom.prepare.grid import onto_grid, patient_grid
 from cmdiff_dicom.records import Sequence
 
 WORK_SPACING_MM = 2.5

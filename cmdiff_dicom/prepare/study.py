@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from cmdiff_dicom.errors import BrainNotFound, RegistrationFailed
-from cmdiff_dicom.geometry import Geometry, Volume, crop_grid
+from cmdiff_dicom.geometry import Geometry, Volume, box_around, crop_grid
 from cmdiff_dicom.prepare.brain import Mask, find_brain, finish_mask, stripped_brain
-from cmdiff_dicom.prepare.grid import box_around, onto_grid, patient_grid
+from cmdiff_dicom.prepare.grid import onto_grid, patient_grid
 from cmdiff_dicom.prepare.register import Alignment, register
 from cmdiff_dicom.records import PreparedStudy, Sequence
 

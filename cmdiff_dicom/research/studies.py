@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cmdiff_dicom.errors import SettingsFault
+from cmdiff_dicom.geometry import box_around
 from cmdiff_dicom.records import Label, Sequence
 from cmdiff_dicom.research.augment import TrainingStudy, tumour_depth
 from cmdiff_dicom.research.brats import LabelledStudy, UnusableStudy, find_studies, read_study
 from cmdiff_dicom.research.console import Tell
 from cmdiff_dicom.research.split import Split, split_by_patient
 from cmdiff_dicom.segment.recipe import Recipe
-from cmdiff_dicom.segment.segmenter import box_around, prepare_image
+from cmdiff_dicom.segment.segmenter import prepare_image
 
 
 def usable_studies(folder: Path, tell: Tell, only: set[str] | None = None) -> Iterator[LabelledStudy]:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cmdiff_dicom.errors import BrainNotFound, DeviceOutOfMemory, SettingsFault, UnreadablePixels
-from cmdiff_dicom.geometry import Box, frozen
+from cmdiff_dicom.geometry import Box, box_around, frozen
 from cmdiff_dicom.records import ModelIdentity, PreparedStudy, Sampling, SegmentationResult
 from cmdiff_dicom.segment.fourier import filter_volume
 from cmdiff_dicom.segment.identity import SHIPPED, shipped_digest
@@ -77,6 +76,8 @@ class Segmenter:
             raise UnreadablePixels(
                 f"{prepared.image.shape[0]} channels were prepared, the model wants {', '.join(self.recipe.channels)}"
             )
+        if not prepared.brain.any():
+            raise BrainNotFound("the brain mask is empty; there is nothing to segment")
         box = box_around(prepared.brain)
         try:
             probability, spread, present = self._within(prepared, box)
@@ -115,12 +116,3 @@ def calibrate(probability: Tensor, temperatures: tuple[float, float, float]) -> 
         return probability
     softness = torch.tensor(temperatures, device=probability.device)[:, None, None, None]
     return torch.sigmoid(torch.logit(probability, eps=1e-6) / softness)
-
-
-def box_around(brain: NDArray[np.bool_]) -> Box:
-    """The smallest box around the brain. Raises: BrainNotFound for an empty mask."""
-    if not brain.any():
-        raise BrainNotFound("the brain mask is empty; there is nothing to segment")
-    sides = [np.flatnonzero(brain.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    first, second, third = (slice(int(side[0]), int(side[-1]) + 1) for side in sides)
-    return first, second, third

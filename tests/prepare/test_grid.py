@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cmdiff_dicom.geometry import Geometry, Volume, crop_grid
-from cmdiff_dicom.prepare.grid import box_around, onto_grid, patient_grid, smoothed_for
+from cmdiff_dicom.geometry import Geometry, Volume, box_around, crop_grid
+from cmdiff_dicom.prepare.grid import onto_grid, patient_grid, smoothed_for
 from tests.support.grids import ORDERS, reordered
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from cmdiff_dicom.errors import SettingsFault
+from cmdiff_dicom.geometry import box_around
 from cmdiff_dicom.records import PreparedStudy, Sequence
 from cmdiff_dicom.research import ablate, comparison, replacement
 from cmdiff_dicom.research.answers import ask, averaged, brought_home
 from cmdiff_dicom.research.brats import read_study
 from cmdiff_dicom.research.studies import brain_of, training_study
 from cmdiff_dicom.segment import Segmenter
-from cmdiff_dicom.segment.segmenter import box_around
 from cmdiff_dicom.segment.weights import build_network, save_weights
 from tests.support.commands import called
 from tests.support.small_weights import SMALL

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cmdiff_dicom.geometry import Geometry, Volume, crop_grid, resample
-from cmdiff_dicom.prepare.grid import box_around, onto_grid, patient_grid
+from cmdiff_dicom.geometry import Geometry, Volume, box_around, crop_grid, resample
+from cmdiff_dicom.prepare.grid import onto_grid, patient_grid
 from cmdiff_dicom.records import ModelIdentity, Sampling, SegmentationResult
 from cmdiff_dicom.research.metrics import dice
 from cmdiff_dicom.restore import restore_probability, told_box
