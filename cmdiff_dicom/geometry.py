@@ -80,7 +80,10 @@ class Geometry:
 
 
 def box_around(mask: NDArray[np.bool_], margin: int = 0) -> Box:
-    """The smallest box that holds a mask and `margin` voxels around it, as far as the array goes. Raises: ValueError for an empty mask."""
+    """The smallest box that holds a mask and `margin` voxels around it, as far as the array goes.
+
+    Raises: ValueError for an empty mask.
+    """
     if not mask.any():
         raise ValueError("nothing is marked, so no box is around it")
     slices = []

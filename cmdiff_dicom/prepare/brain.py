@@ -25,6 +25,12 @@ STRIPPED_ZEROS = 0.30
 FAINT = 0.03
 """Share of a stripped volume's brightness (its 99th percentile) up to which a voxel may be the ringing of a spline: a brain's
 own voxels are hardly ever as dark."""
+SOFT_SHARE = 0.1
+"""A stripped volume with so many faint voxels, as a share of the others, was resampled after it was cut: its edge is soft.
+Cut volumes of the challenge have up to .02, turned by a spline 1.7 and more."""
+EDGE_SHARE, EDGE_VOXELS = 0.3, 2
+"""Of a soft edge, this many voxels deep, what is darker than this share of its brightest neighbour lies outside the brain. The
+half would cut cerebrospinal fluid away."""
 ONE_PIECE = 0.99
 """Share of a stripped brain's voxels that hang together."""
 LARGE_PIECE = 0.10
@@ -49,7 +55,8 @@ SURFACE_REACH_MM = 6
 def stripped_brain(volume: Volume) -> Mask | None:
     """What is left of a head whose all but the brain was set to 0 before, or to one value below; None where it was not.
 
-    What is faint counts as 0 too: a stripped volume that was resampled with a spline rings around the brain.
+    What is faint counts as 0 too: a stripped volume that was resampled with a spline rings around the brain. A soft edge is
+    taken back to where the cut was.
     Shapes: bool (k, j, i).
     """
     brightness = np.abs(volume.array - _background(volume.array))
@@ -57,7 +64,17 @@ def stripped_brain(volume: Volume) -> Mask | None:
     if not 0 < shown.size <= (1 - STRIPPED_ZEROS) * brightness.size:
         return None
     left = brightness > FAINT * np.percentile(shown, 99)
+    if shown.size - np.count_nonzero(left) > SOFT_SHARE * np.count_nonzero(left):
+        left = _without_soft_edge(left, brightness)
     return left if _is_one_brain(left[_every_2_mm(volume)], volume) and _has_structure(left, volume) else None
+
+
+def _without_soft_edge(mask: Mask, brightness: NDArray[np.float32]) -> Mask:
+    """The mask without the voxels at its surface that are only partly brain."""
+    from scipy import ndimage
+
+    inner = ndimage.binary_erosion(mask, np.ones((3, 3, 3)), iterations=EDGE_VOXELS)
+    return np.asarray(mask & (inner | (brightness >= EDGE_SHARE * ndimage.maximum_filter(brightness, 3))))
 
 
 def _background(array: NDArray[np.float32]) -> np.float32:

@@ -33,14 +33,14 @@ def test_a_brain_cut_out_before_is_noticed(coarse_head):
     assert stripped_brain(stripped(coarse_head)) is not None
 
 
-@pytest.mark.parametrize("order", [1, 3])
-def test_a_brain_cut_out_before_is_noticed_after_it_was_turned(coarse_head, order):
+@pytest.mark.parametrize(("order", "least"), [(1, 0.95), (3, 0.99)], ids=["linear", "spline"])
+def test_a_brain_cut_out_before_is_noticed_after_it_was_turned(coarse_head, order, least):
     volume = stripped(coarse_head)
     tilted = turned(volume, 20.0, order)
     found = stripped_brain(tilted)
     assert found is not None
     truth = turned(Volume((volume.array > 0).astype(np.float32), volume.geometry), 20.0, order=1).array > 0.5
-    assert dice(found, truth) > 0.95
+    assert dice(found, truth) > least
 
 
 @pytest.mark.parametrize("change", [lambda a: a - 1024, lambda a: a * 1e-8, lambda a: a / 50 - 3], ids=["offset", "scale", "z-score"])
