@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cmdiff_dicom.deliver import Destination
 
 Level = Literal["OK", "WARN", "FAIL"]
-OUR_OWN = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+OUR_OWN = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with, not bound
 """Where we are found from this machine if we listen everywhere."""
 COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 

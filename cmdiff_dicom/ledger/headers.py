@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping
 from cmdiff_dicom.records import Acquisition, Blob, ReceivedInstance
 
 _COLUMNS = frozenset({"study_uid", "series_uid", "sop_uid", "blob", "received_at", "acquisition"})
-_NOTHING = ReceivedInstance("", "", "", "", "", Blob("", 0), None)  # type: ignore[arg-type]
+_NOTHING = ReceivedInstance("", "", "", "", "", Blob("", 0), None)  # type: ignore[arg-type]  # asked for its defaults alone
 _SILENT = {field.name: getattr(_NOTHING, field.name, "") for field in fields(ReceivedInstance) if field.name not in _COLUMNS}
 _SILENT_ACQUISITION = vars(Acquisition())
 

@@ -27,7 +27,7 @@ _CONNECTION_CLOSED = "Evt17"
 """Makes the state machine close the connection and end the association (PS3.8 Table 9-10)."""
 
 
-class GuardedSocket(AssociationSocket):  # type: ignore[misc]
+class GuardedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no types
     """A connection whose every PDU has to arrive whole within `timeout_s`."""
 
     def __init__(self, assoc: Association, client_socket: socket.socket, timeout_s: float) -> None:

@@ -52,7 +52,7 @@ class Checkpoint(threading.Event):
         self._news.set()
 
 
-class AnnouncedQueue(queue.Queue):  # type: ignore[type-arg]
+class AnnouncedQueue(queue.Queue):  # type: ignore[type-arg]  # untyped in pynetdicom
     """A queue that tells a checkpoint of everything put into it."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -80,7 +80,7 @@ class _StoreFirst(AnnouncedQueue):
             super().put(item, block, timeout)
 
 
-class StoringProvider(DIMSEServiceProvider):  # type: ignore[misc]
+class StoringProvider(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no types
     """Messages of one association, bounded; C-STORE requests served as they are complete."""
 
     def __init__(

@@ -37,7 +37,7 @@ class Limits:
     associations: int
 
 
-class GuardedHandler(RequestHandler):  # type: ignore[misc]
+class GuardedHandler(RequestHandler):  # type: ignore[misc]  # pynetdicom has no types
     """Makes an association of a connection, guarded by the server's limits."""
 
     def _create_association(self) -> Association:
@@ -55,7 +55,7 @@ class GuardedHandler(RequestHandler):  # type: ignore[misc]
         return association
 
 
-class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
+class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom has no types
     """Accepts connections while there are not too many of them."""
 
     request_queue_size = 64

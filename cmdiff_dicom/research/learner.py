@@ -20,7 +20,7 @@ class Learner:
     def __init__(self, network: CMDiff, recipe: Recipe, plan: Plan, device: str) -> None:
         self.recipe, self.plan, self.device, self.objective = recipe, plan, device, Objective()
         self.network = network.to(device).train()
-        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch types know no 3-D format
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=plan.rate, weight_decay=plan.decay, fused=True)
 
@@ -33,7 +33,7 @@ class Learner:
         with torch.autocast(self.device.split(":", maxsplit=1)[0], torch.bfloat16, enabled=self.plan.half):
             loss = training_loss(self.network, image, available, regions, self.recipe, self.objective, generator)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self._follow(step)

@@ -53,7 +53,8 @@ class Segmenter:
         self.device = device
         self.model = ModelIdentity(recipe.name, recipe.version, sha256)
         self.half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and half_is_fast(device))
-        self.network = network.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+        self.network = network.to(device).eval()
+        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch types know no 3-D format
 
     @property
     def device_name(self) -> str:
