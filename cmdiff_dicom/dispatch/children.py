@@ -47,7 +47,7 @@ def start_child(command: Sequence[str], death_signal: int = signal.SIGTERM, **op
     `death_signal` is what it gets where the parent was killed.
     """
     ends_with_us = partial(die_with_parent, os.getpid(), death_signal)  # two system calls and no lock, so threads do not matter
-    return subprocess.Popen(command, start_new_session=True, preexec_fn=ends_with_us, **options)  # noqa: PLW1509  it makes one system call
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=ends_with_us, **options)  # noqa: PLW1509  see above
 
 
 def stop_child(child: subprocess.Popen[bytes], grace_s: float) -> None:

@@ -72,14 +72,9 @@ def main_confidence(probability: NDArray[np.float32], threshold: float) -> float
 
     Shapes: float32 (k, j, i). 0 where nothing reaches the threshold.
     """
-    from scipy import ndimage
-
-    parts, count = ndimage.label(probability >= threshold, structure=np.ones((3, 3, 3)))
-    if not count:
-        return 0.0
-    sums = np.bincount(parts.ravel(), weights=probability.ravel())[1:]
-    main = int(np.argmax(sums))
-    return float(sums[main] / np.bincount(parts.ravel())[1 + main])
+    _, sizes, sums = _weighed_parts(probability >= threshold, probability)
+    main = np.argmax(sums)
+    return float(sums[main] / sizes[main])
 
 
 def labels_from_regions(regions: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -112,14 +107,22 @@ def kept_parts(
     """
     if (smallest_voxels <= 1 and min_confidence <= 0) or not mask.any():
         return mask
-    from scipy import ndimage
-
-    parts, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    sums = np.bincount(parts.ravel(), weights=probability.ravel(), minlength=count + 1)
-    sums[0] = 0
+    parts, sizes, sums = _weighed_parts(mask, probability)
     sure = sums >= min_confidence * sizes
     sure[np.argmax(sums)] = True  # a study's main finding is told however doubtful: silence would be the worse error
     keep = (sizes >= smallest_voxels) & sure
     keep[0] = False
     return np.asarray(keep[parts])
+
+
+def _weighed_parts(
+    mask: NDArray[np.bool_], probability: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]:
+    """The mask's 26-connected parts: each voxel's part, each part's voxels and sum of probability. Part 0 is none."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel())
+    sums = np.asarray(np.bincount(parts.ravel(), weights=probability.ravel()), dtype=np.float64)
+    sums[0] = 0
+    return parts, sizes, sums
